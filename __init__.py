@@ -1,0 +1,1 @@
+"""DC-Solver: few-step sampling with dynamic compensation, for ComfyUI and the WebUI family."""

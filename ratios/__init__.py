@@ -1,0 +1,2 @@
+from .calibrate import calibrate, calibrate_grid
+from .schedule import Identity, RatioSchedule, Report

@@ -1,0 +1,488 @@
+"""Search of the compensation ratios (DC-Solver, 2409.03755, algorithm 1), without gradients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from ..solvers import Schedule, get_solver
+from ..solvers.compensation import interpolation_weights
+from ..solvers.grid import Grid, make_grid
+from ..solvers.inputs import check_settings, check_state
+from ..solvers.loop import Model, combine, run_plan, state_dtype
+from ..solvers.plan import Settings, Step, make_plan
+from .points import ExtraArgs, PointModel, Tally
+from .reference import reference_sigmas, reference_states, state_at, union
+from .schedule import Identity, RatioSchedule, Report, geometric_mean_ratio, settings_of
+from .search import MOST_TRIES, VectorSearch, closed_form
+
+#: Model calls of the reference trajectory, unless the caller says otherwise.
+REFERENCE_CALLS = 64
+
+Progress = Callable[[int, int], None]
+Interrupt = Callable[[], None]
+
+
+def calibrate(
+    model: Model,
+    x: torch.Tensor,
+    sigmas: torch.Tensor | Sequence[float],
+    *,
+    schedule: Schedule,
+    check: int = 0,
+    extra_args: ExtraArgs = None,
+    chunk: int | None = None,
+    solver: str = "dc_solver",
+    order: int = 2,
+    variant: str = "bh2",
+    dc_order: int = 2,
+    lower_order: bool | str = True,
+    variable: str = "t",
+    first_corrector: bool = True,
+    reference_calls: int = REFERENCE_CALLS,
+    cfg: float | None = None,
+    progress: Progress | None = None,
+    interrupt: Interrupt | None = None,
+    **identity: Any,
+) -> RatioSchedule:
+    """Find the ratios that keep the solver on the model's true trajectory.
+
+    For each step in turn, the ratio that brings the states after it, corrector included, nearest
+    to the reference in the mean square; then on from there.
+
+    Args:
+        model: called as ``model(x, sigma * ones(B), **extra_args)``; returns the denoised x0.
+        x: starting states at ``sigmas[0]`` in the host's scaling, ``(points, ...)``, one a data
+            point.
+        sigmas: the grid the ratios are for: falling, the last perhaps 0.
+        schedule: how sigma relates to half-logSNR and model time.
+        check: the last ``check`` points are not searched on but try the result: unless the
+            geometric mean of their error falls below that without compensation, the ratios stay
+            1.  0: no such guard, and the report says "unchecked".
+        extra_args: keyword arguments for the model, or a function from a slice of the points to
+            those of these points (each may have its own prompt).
+        chunk: points in one model call; None for all at once.
+        solver, order, variant, dc_order, lower_order, variable, first_corrector: as in
+            :func:`solvers.sample`.
+        reference_calls: model calls of the reference trajectory, about.
+        cfg: the guidance scale that the model was given, kept with the result.
+        progress: called as ``progress(done, total)`` in model calls times points.
+        interrupt: called before every model call; stops the run by raising.
+        identity: fields of :class:`Identity` to keep with the result.
+
+    Returns:
+        The ratios with their :class:`Report`.  Nothing outside is changed, whatever happens.
+
+    Raises:
+        TypeError, ValueError: an argument does not fit; the message says what was expected.
+    """
+    task = _Task.make(
+        x, schedule, check, chunk, solver, order, variant, dc_order, lower_order, variable,
+        first_corrector, reference_calls, extra_args, identity,
+    )  # fmt: skip
+    grid = task.check_grid(sigmas)
+    tally = Tally(progress, interrupt, task.reference_work([grid]) + task.search_work(grid))
+    check_state(model, x, schedule)
+    with torch.no_grad():
+        everyone = task.point_model(model, range(len(x)), tally)
+        states = reference_states(
+            everyone, task.start, grid.sigmas, schedule, task.reference_calls
+        )
+        result = task.run(model, grid, states, everyone.calls, cfg, tally)
+    tally.add(tally.total - tally.done)
+    return result
+
+
+def calibrate_grid(
+    model: Callable[[float], Model],
+    x: torch.Tensor,
+    *,
+    schedule: Schedule,
+    grids: Sequence[torch.Tensor | Sequence[float]],
+    cfgs: Sequence[float],
+    check: int = 0,
+    extra_args: ExtraArgs = None,
+    chunk: int | None = None,
+    solver: str = "dc_solver",
+    order: int = 2,
+    variant: str = "bh2",
+    dc_order: int = 2,
+    lower_order: bool | str = True,
+    variable: str = "t",
+    first_corrector: bool = True,
+    reference_calls: int = REFERENCE_CALLS,
+    progress: Progress | None = None,
+    interrupt: Interrupt | None = None,
+    **identity: Any,
+) -> list[RatioSchedule]:
+    """:func:`calibrate` for every pair of a grid and a guidance scale.
+
+    At each scale one reference trajectory serves all grids: it passes through the times of each.
+    Its calls are counted in the report of that scale's first grid.
+
+    Args:
+        model: a function of the guidance scale that returns the guided model.
+        x: starting states; all grids must start at the same sigma.
+        grids: the sigmas of each step count.
+        cfgs: the guidance scales.
+
+    The other arguments, the order of the points and the errors are those of :func:`calibrate`.
+    """
+    task = _Task.make(
+        x, schedule, check, chunk, solver, order, variant, dc_order, lower_order, variable,
+        first_corrector, reference_calls, extra_args, identity,
+    )  # fmt: skip
+    checked = [task.check_grid(sigmas) for sigmas in grids]
+    if not checked or not cfgs:
+        raise ValueError(
+            f"calibrate_grid: expected one grid and one CFG or more, got {len(checked)} and "
+            f"{len(cfgs)}."
+        )
+    starts = {grid.sigmas[0] for grid in checked}
+    if len(starts) > 1:
+        raise ValueError(
+            f"grids: expected all to start at the same sigma, as x does, got {sorted(starts)}; "
+            "use a scheduler whose first sigma does not depend on the number of steps."
+        )
+    models = [model(cfg) for cfg in cfgs]
+    for guided in models:
+        check_state(guided, x, schedule)
+    work = task.reference_work(checked) + sum(task.search_work(grid) for grid in checked)
+    tally = Tally(progress, interrupt, work * len(models))
+    results = []
+    with torch.no_grad():
+        for guided, cfg in zip(models, cfgs):
+            everyone = task.point_model(guided, range(len(x)), tally)
+            times = union([grid.sigmas for grid in checked], schedule)
+            states = reference_states(
+                everyone, task.start, times, schedule, task.reference_calls
+            )
+            for k, grid in enumerate(checked):
+                calls = everyone.calls if k == 0 else 0
+                results.append(task.run(guided, grid, states, calls, float(cfg), tally))
+    tally.add(tally.total - tally.done)
+    return results
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What all calibrations of one call share."""
+
+    start: torch.Tensor
+    device: torch.device
+    dtype: torch.dtype
+    schedule: Schedule
+    points: int
+    check: int
+    chunk: int
+    solver: str
+    settings: Settings
+    reference_calls: int
+    extra_args: ExtraArgs
+    identity: Identity
+
+    @classmethod
+    def make(
+        cls,
+        x: torch.Tensor,
+        schedule: Schedule,
+        check: int,
+        chunk: int | None,
+        solver: str,
+        order: int,
+        variant: str,
+        dc_order: int,
+        lower_order: bool | str,
+        variable: str,
+        first_corrector: bool,
+        reference_calls: int,
+        extra_args: ExtraArgs,
+        identity: dict[str, Any],
+    ) -> _Task:
+        check_state(print, x, schedule)
+        entry = get_solver(solver)
+        if not entry.compensates:
+            raise ValueError(f"solver: {solver} takes no ratios to calibrate; use dc_solver.")
+        settings = check_settings(
+            entry,
+            Settings(
+                order=order,
+                variant=variant,
+                corrector=entry.corrector,
+                dc_order=dc_order,
+                variable=variable,
+                lower_order=lower_order,
+                first_corrector=first_corrector,
+            ),
+        )
+        if not 0 <= check < len(x):
+            raise ValueError(
+                f"check: expected 0 to {len(x) - 1} of the {len(x)} points, got {check}; "
+                "at least one point must be left to search on."
+            )
+        if chunk is not None and chunk < 1:
+            raise ValueError(f"chunk: expected 1 or more points, got {chunk}.")
+        if reference_calls < 1:
+            raise ValueError(f"reference_calls: expected 1 or more, got {reference_calls}.")
+        unknown = sorted(set(identity) - set(Identity.names()))
+        if unknown:
+            raise TypeError(
+                f"calibrate: unknown argument {', '.join(unknown)}; the identity has "
+                f"{', '.join(Identity.names())}."
+            )
+        return cls(
+            start=x.detach().to("cpu", state_dtype(x.dtype)),
+            device=x.device,
+            dtype=x.dtype,
+            schedule=schedule,
+            points=len(x) - check,
+            check=check,
+            chunk=chunk or len(x),
+            solver=solver,
+            settings=settings,
+            reference_calls=reference_calls,
+            extra_args=extra_args,
+            identity=Identity(**{"latent_shape": tuple(x.shape[1:]), **identity}),
+        )
+
+    def check_grid(self, sigmas: torch.Tensor | Sequence[float]) -> Grid:
+        grid = make_grid(sigmas, self.schedule)
+        if grid.steps < 1 or grid.sigmas[0] == 0.0:
+            raise ValueError(f"sigmas: expected two or more, the first above 0, got {grid.sigmas}.")
+        if any(after > here for here, after in zip(grid.sigmas, grid.sigmas[1:])):
+            raise ValueError("sigmas: expected a falling grid to calibrate on, got a rising one.")
+        return grid
+
+    def plan(self, grid: Grid) -> list[Step]:
+        return make_plan(grid, self.schedule, self.settings)
+
+    def point_model(self, model: Model, points: range, tally: Tally) -> PointModel:
+        return PointModel(
+            model,
+            extra_args=self.extra_args,
+            device=self.device,
+            dtype=self.dtype,
+            points=points,
+            chunk=self.chunk,
+            tally=tally,
+        )
+
+    def reference_work(self, grids: Sequence[Grid]) -> int:
+        times = union([grid.sigmas for grid in grids], self.schedule)
+        fine, _ = reference_sigmas(times, self.schedule, self.reference_calls)
+        return (len(fine) - 1) * (self.points + self.check)
+
+    def search_work(self, grid: Grid) -> int:
+        """The most that the search and the check may cost, in calls x points."""
+        steps = self.plan(grid)
+        tries = sum(MOST_TRIES if step.nodes and step.correct else 1 for step in steps[:-1])
+        return (tries + 1) * self.points + 3 * grid.steps * self.check
+
+    def run(
+        self,
+        model: Model,
+        grid: Grid,
+        states: dict[float, torch.Tensor],
+        reference_calls: int,
+        cfg: float | None,
+        tally: Tally,
+    ) -> RatioSchedule:
+        """Search on the first points, check on the last."""
+        end = tally.done + self.search_work(grid)
+        truth = [state_at(states, sigma, self.schedule) for sigma in grid.sigmas]
+        searching = self.point_model(model, range(self.points), tally)
+        found, losses, plain = _greedy(
+            searching,
+            self.start[: self.points],
+            [state[: self.points] for state in truth],
+            grid,
+            self.plan(grid),
+        )
+        result = RatioSchedule(
+            ratios=found,
+            sigmas=grid.sigmas,
+            cfg=cfg,
+            solver=self.solver,
+            order=self.settings.order,
+            variant=self.settings.variant,
+            dc_order=self.settings.dc_order or 1,
+            variable=self.settings.variable,
+            lower_order=self.settings.lower_order,
+            first_corrector=self.settings.first_corrector,
+            identity=self.identity,
+            report=Report(
+                losses=losses,
+                losses_plain=plain,
+                search_calls=searching.calls,
+                reference_calls=reference_calls,
+                points=self.points,
+                found=found,
+            ),
+        )
+        if self.check:
+            tally.add(max(end - 3 * grid.steps * self.check - tally.done, 0))
+            result = self._guard(model, grid, truth[-1][self.points :], result, tally)
+        tally.add(max(end - tally.done, 0))
+        return result
+
+    def _guard(
+        self,
+        model: Model,
+        grid: Grid,
+        truth: torch.Tensor,
+        result: RatioSchedule,
+        tally: Tally,
+    ) -> RatioSchedule:
+        """Keep the ratios only if they help on points that they were not searched on."""
+        checking = self.point_model(model, range(self.points, self.points + self.check), tally)
+
+        def errors(settings: Settings, ratios: Sequence[float] | None) -> tuple[float, ...]:
+            plan = make_plan(grid, self.schedule, settings, ratios)
+            final = run_plan(plan, grid.sigmas, checking, self.start[self.points :])
+            return tuple((final - truth).square().flatten(1).mean(dim=1).tolist())
+
+        plain_settings = replace(self.settings, dc_order=None)
+        second = Settings(order=2, corrector=False, lower_order="final")
+        with_ratios = errors(self.settings, result.ratios)
+        plain = errors(plain_settings, None)
+        dpmpp_2m = errors(second, None)
+        assert result.report is not None
+        gain = geometric_mean_ratio(with_ratios, plain)
+        better = gain is not None and math.isfinite(gain) and gain < 1.0
+        report = replace(
+            result.report,
+            check_calls=checking.calls,
+            check_points=self.check,
+            errors=with_ratios,
+            errors_plain=plain,
+            errors_dpmpp_2m=dpmpp_2m,
+            verdict="better" if better else "not better",
+        )
+        if better:
+            return replace(result, report=report)
+        return replace(
+            result,
+            ratios=(1.0,) * grid.steps,
+            report=report,
+            notes=("compensation did not help on the check seeds: the ratios stay 1",),
+        )
+
+
+def _greedy(
+    model: PointModel,
+    x: torch.Tensor,
+    truth: Sequence[torch.Tensor],
+    grid: Grid,
+    plan: Sequence[Step],
+) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]:
+    """The ratios step by step, the loss after each step, and that loss with a ratio of 1."""
+    ratios: list[float] = []
+    losses: list[float] = []
+    plain: list[float] = []
+    state = x
+    buffer: list[torch.Tensor] = []
+    denoised: torch.Tensor | None = None
+    for i, step in enumerate(plan):
+        if step.calls_model:
+            if denoised is None:
+                denoised = model(state, _batch(state, grid.sigmas[i]))
+            if step.replaces_newest:
+                del buffer[0]
+            buffer.insert(0, denoised)
+        attempt = _Attempt(model, step, state, buffer, grid.sigmas[i + 1], truth[i + 1])
+        ratio = _best_ratio(attempt)
+        ratios.append(ratio)
+        losses.append(attempt.losses[ratio])
+        plain.append(attempt.losses[1.0])
+        state, denoised, buffer = attempt.accepted(ratio)
+        del buffer[step.keep :]
+    return tuple(ratios), tuple(losses), tuple(plain)
+
+
+def _best_ratio(attempt: _Attempt) -> float:
+    """Search where compensation can act; else try 1 alone."""
+    step = attempt.step
+    if not step.nodes:
+        attempt.residual(1.0)
+        return 1.0
+    if step.correct is None:
+        ratio, _ = closed_form(len(step.nodes) - 1, attempt.residual)
+        return ratio
+    search = VectorSearch()
+    while (ratio := search.propose()) is not None:
+        search.add(ratio, attempt.residual(ratio))
+    return search.ratios[search.best]
+
+
+@dataclass
+class _Outcome:
+    state: torch.Tensor
+    denoised: torch.Tensor | None
+    newest: torch.Tensor | None
+
+
+class _Attempt:
+    """One step tried with several ratios; remembers the outcome of the best alone."""
+
+    def __init__(
+        self,
+        model: PointModel,
+        step: Step,
+        state: torch.Tensor,
+        buffer: Sequence[torch.Tensor],
+        sigma_next: float,
+        truth: torch.Tensor,
+    ) -> None:
+        self.step = step
+        self.losses: dict[float, float] = {}
+        self._model = model
+        self._state = state
+        self._buffer = buffer
+        self._sigma_next = sigma_next
+        self._truth = truth
+        self._best: tuple[float, _Outcome] | None = None
+
+    def residual(self, ratio: float) -> torch.Tensor:
+        """The state after the step with this ratio, corrected, less the reference."""
+        outcome = self._run(ratio)
+        residual = outcome.state - self._truth
+        loss = float(residual.double().square().mean())
+        self.losses[ratio] = loss
+        if self._best is None or loss < self.losses[self._best[0]]:
+            self._best = (ratio, outcome)
+        return residual
+
+    def accepted(
+        self, ratio: float
+    ) -> tuple[torch.Tensor, torch.Tensor | None, list[torch.Tensor]]:
+        """State, output at it (None where not yet called) and buffer after the step."""
+        kept = self._best
+        outcome = kept[1] if kept is not None and kept[0] == ratio else self._run(ratio)
+        buffer = list(self._buffer)
+        if outcome.newest is not None:
+            buffer[0] = outcome.newest
+        return outcome.state, outcome.denoised, buffer
+
+    def _run(self, ratio: float) -> _Outcome:
+        step = self.step
+        buffer = list(self._buffer)
+        newest = None
+        if step.nodes and ratio != 1.0:
+            newest = combine(interpolation_weights(step.nodes, ratio), buffer)
+            buffer[0] = newest
+        state = combine((step.state, *step.outputs), (self._state, *buffer))
+        if step.correct is None:
+            return _Outcome(state, None, newest)
+        denoised = self._model(state, _batch(state, self._sigma_next))
+        return _Outcome(combine((1.0, *step.correct), (state, denoised, *buffer)), denoised, newest)
+
+
+def _batch(x: torch.Tensor, sigma: float) -> torch.Tensor:
+    return torch.full((x.shape[0],), sigma, dtype=x.dtype)
+
+
+__all__ = ["REFERENCE_CALLS", "calibrate", "calibrate_grid", "settings_of"]

@@ -1,0 +1,114 @@
+"""The reference trajectory: what the ODE's solution is at the times of the student's grid.
+
+The paper takes a DDIM of 999 steps.  Cutting the student's own intervals into steps even in
+half-logSNR and running UniPC-3 over them is as exact with a tenth of the calls, and lies on the
+student's times without interpolation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from ..solvers.grid import make_grid
+from ..solvers.loop import run_plan
+from ..solvers.plan import Settings, make_plan
+from ..solvers.schedules import Schedule
+from .points import PointModel
+
+#: Where the step to sigma 0 is cut: below, one step goes straight to 0.
+_LAST_SIGMA = 2e-3
+_LAST_STEPS = 16
+#: Where the step from a flow model's pure noise, infinitely long in half-logSNR, is cut.
+_FIRST_FLOW_SIGMA = 1.0 - 1e-3
+#: Two sigmas closer than this in half-logSNR share their reference state.
+_SAME = 1e-6
+
+
+def reference_sigmas(
+    sigmas: Sequence[float], schedule: Schedule, calls: int
+) -> tuple[list[float], list[int]]:
+    """A fine grid through ``sigmas`` (descending), and where in it each of them stands.
+
+    It has about ``calls`` steps, and at least one in each interval.
+    """
+    intervals = list(zip(sigmas, sigmas[1:]))
+    parts = [_finite_part(here, after, schedule) for here, after in intervals]
+    lengths = [schedule.half_logsnr(b) - schedule.half_logsnr(a) for a, b in parts]
+    span = sum(length for length, (_, after) in zip(lengths, intervals) if after > 0.0)
+    per_lambda = max(calls - _LAST_STEPS, 1) / span if span > 0.0 else 0.0
+
+    fine = [sigmas[0]]
+    places = [0]
+    for (here, after), (start, stop), length in zip(intervals, parts, lengths):
+        if start != here:
+            fine.append(start)
+        if length > 0.0:
+            count = _LAST_STEPS if after == 0.0 else max(1, round(per_lambda * length))
+            first = schedule.half_logsnr(start)
+            fine += [schedule.sigma_at(first + length * k / count) for k in range(1, count)]
+            fine.append(stop)
+        if stop != after:
+            fine.append(after)
+        places.append(len(fine) - 1)
+    return fine, places
+
+
+def _finite_part(here: float, after: float, schedule: Schedule) -> tuple[float, float]:
+    """The part of an interval whose ends have a finite half-logSNR."""
+    start, stop = here, after
+    if math.isinf(schedule.half_logsnr(here)) and here != after:
+        start = max(_FIRST_FLOW_SIGMA, after)
+    if after == 0.0 and here > 0.0:
+        stop = min(_LAST_SIGMA, 0.1 * here)
+    return start, stop
+
+
+def reference_states(
+    model: PointModel,
+    x: torch.Tensor,
+    sigmas: Sequence[float],
+    schedule: Schedule,
+    calls: int,
+) -> dict[float, torch.Tensor]:
+    """The states of all points at each of ``sigmas``, on the CPU."""
+    fine, places = reference_sigmas(sigmas, schedule, calls)
+    wanted = {place: sigma for place, sigma in zip(places, sigmas)}
+    states: dict[float, torch.Tensor] = {}
+
+    def keep(info: dict[str, object]) -> None:
+        place = info["i"]
+        if place in wanted:
+            state = info["x"]
+            assert isinstance(place, int) and isinstance(state, torch.Tensor)
+            states[wanted[place]] = state
+
+    grid = make_grid(fine, schedule)
+    plan = make_plan(grid, schedule, Settings(order=3))
+    final = run_plan(plan, grid.sigmas, model, x, callback=keep)
+    states[sigmas[-1]] = final
+    return states
+
+
+def union(grids: Sequence[Sequence[float]], schedule: Schedule) -> list[float]:
+    """All sigmas of several descending grids, descending, near-equal ones once."""
+    merged: list[float] = []
+    for sigma in sorted({sigma for grid in grids for sigma in grid}, reverse=True):
+        if not merged or not _same(merged[-1], sigma, schedule):
+            merged.append(sigma)
+    return merged
+
+
+def state_at(
+    states: dict[float, torch.Tensor], sigma: float, schedule: Schedule
+) -> torch.Tensor:
+    """The reference state at this sigma."""
+    if sigma in states:
+        return states[sigma]
+    return next(state for known, state in states.items() if _same(known, sigma, schedule))
+
+
+def _same(a: float, b: float, schedule: Schedule) -> bool:
+    return a == b or abs(schedule.half_logsnr(a) - schedule.half_logsnr(b)) < _SAME

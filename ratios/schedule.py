@@ -1,0 +1,183 @@
+"""What a calibration or a prediction yields: ratios, what they are for, and how good they are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from ..solvers import get_solver
+from ..solvers.inputs import check_ratios, check_settings
+from ..solvers.plan import Settings
+
+ORIGINS = ("calibrated", "predicted", "imported")
+VERDICTS = ("better", "not better", "unchecked")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The model and the data that ratios belong to; None or empty where it is not known.
+
+    ``fingerprint`` is a hash over a few output-layer weights, ``latent_shape`` that of one point
+    without the batch, ``prompts_hash`` a hash over the conditionings.
+    """
+
+    fingerprint: str | None = None
+    model_class: str | None = None
+    prediction: str | None = None
+    scheduler: str | None = None
+    latent_shape: tuple[int, ...] | None = None
+    seeds: tuple[int, ...] = ()
+    prompts_hash: str | None = None
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        return tuple(f.name for f in fields(cls))
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a calibration cost and what it gained.
+
+    ``losses`` and ``losses_plain`` are, for each step, the mean square distance of the search
+    points to the reference after it, with the chosen ratio and with 1 in its place (both with the
+    ratios already chosen for the steps before).  ``search_calls``, ``reference_calls`` and
+    ``check_calls`` count batched model calls; :attr:`calls` counts them times the points in them.
+    The errors are of the final latents, one a check point, mean square over the elements, against
+    the reference: with the ratios found, with none, and of DPM-Solver++(2M) on the same sigmas.
+    """
+
+    losses: tuple[float, ...] = ()
+    losses_plain: tuple[float, ...] = ()
+    search_calls: int = 0
+    reference_calls: int = 0
+    check_calls: int = 0
+    points: int = 0
+    check_points: int = 0
+    errors: tuple[float, ...] = ()
+    errors_plain: tuple[float, ...] = ()
+    errors_dpmpp_2m: tuple[float, ...] = ()
+    found: tuple[float, ...] = ()
+    verdict: str = "unchecked"
+
+    @property
+    def calls(self) -> dict[str, int]:
+        """Model calls times points, by purpose."""
+        return {
+            "search": self.search_calls * self.points,
+            "reference": self.reference_calls * (self.points + self.check_points),
+            "check": self.check_calls * self.check_points,
+        }
+
+    @property
+    def calls_per_point(self) -> float:
+        """All model calls over the number of search points."""
+        return sum(self.calls.values()) / max(self.points, 1)
+
+    @property
+    def gain(self) -> float | None:
+        """Geometric mean over the check points of error over error without compensation."""
+        return geometric_mean_ratio(self.errors, self.errors_plain)
+
+    @property
+    def gain_over_dpmpp_2m(self) -> float | None:
+        """Geometric mean over the check points of error over that of DPM-Solver++(2M)."""
+        return geometric_mean_ratio(self.errors, self.errors_dpmpp_2m)
+
+    @property
+    def share_worse(self) -> float | None:
+        """The share of check points whose error grew."""
+        if not self.errors:
+            return None
+        worse = sum(a > b for a, b in zip(self.errors, self.errors_plain))
+        return worse / len(self.errors)
+
+
+def geometric_mean_ratio(errors: Sequence[float], base: Sequence[float]) -> float | None:
+    """``exp(mean(log(errors / base)))``; None where there is nothing to compare.
+
+    Two errors of 0 count as equal.
+    """
+    if not errors or len(errors) != len(base):
+        return None
+    tiny = 1e-30
+    logs = [math.log(max(a, tiny)) - math.log(max(b, tiny)) for a, b in zip(errors, base)]
+    return math.exp(math.fsum(logs) / len(logs))
+
+
+@dataclass(frozen=True)
+class RatioSchedule:
+    """Compensation ratios, one a step, with the settings they hold for.
+
+    ``ratios[i]`` compensates the newest output before the update from ``sigmas[i]`` to
+    ``sigmas[i + 1]``.  ``sigmas`` and ``cfg`` are None where they are not known (imported lists;
+    a prediction for a step count that was not calibrated has no sigmas).  ``notes`` say what a
+    user should know, such as values clamped to the fitted range.
+    """
+
+    ratios: tuple[float, ...]
+    sigmas: tuple[float, ...] | None = None
+    cfg: float | None = None
+    solver: str = "dc_solver"
+    order: int = 2
+    variant: str = "bh2"
+    dc_order: int = 2
+    variable: str = "t"
+    lower_order: bool | str = True
+    first_corrector: bool = True
+    origin: str = "calibrated"
+    identity: Identity = field(default_factory=Identity)
+    report: Report | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_settings(get_solver(self.solver), self.settings)
+        checked = check_ratios(get_solver(self.solver), self.ratios, len(self.ratios))
+        object.__setattr__(self, "ratios", checked)
+        if self.sigmas is not None:
+            sigmas = tuple(float(sigma) for sigma in self.sigmas)
+            if len(sigmas) != len(checked) + 1:
+                raise ValueError(
+                    f"sigmas: expected {len(checked) + 1} for {len(checked)} ratios, "
+                    f"got {len(sigmas)}."
+                )
+            if not all(math.isfinite(sigma) and sigma >= 0.0 for sigma in sigmas):
+                raise ValueError("sigmas: expected finite numbers of 0 or more.")
+            object.__setattr__(self, "sigmas", sigmas)
+        if self.cfg is not None and not math.isfinite(self.cfg):
+            raise ValueError(f"cfg: expected a finite number, got {self.cfg!r}.")
+        if self.origin not in ORIGINS:
+            raise ValueError(f"origin: expected one of {ORIGINS}, got {self.origin!r}.")
+
+    @property
+    def steps(self) -> int:
+        """The number of steps, ``N``."""
+        return len(self.ratios)
+
+    @property
+    def settings(self) -> Settings:
+        """The solver settings as the solvers take them."""
+        return Settings(
+            order=self.order,
+            variant=self.variant,
+            corrector=get_solver(self.solver).corrector,
+            dc_order=self.dc_order,
+            variable=self.variable,
+            lower_order=self.lower_order,
+            first_corrector=self.first_corrector,
+        )
+
+    @property
+    def active(self) -> bool:
+        """Whether any ratio differs from 1."""
+        return any(ratio != 1.0 for ratio in self.ratios)
+
+    def with_notes(self, *notes: str) -> RatioSchedule:
+        return replace(self, notes=(*self.notes, *notes))
+
+
+def settings_of(schedule: Any) -> dict[str, Any]:
+    """The solver settings of a schedule or a CPR as keyword arguments."""
+    names = ("solver", "order", "variant", "dc_order", "variable", "lower_order", "first_corrector")
+    return {name: getattr(schedule, name) for name in names}
