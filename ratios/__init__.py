@@ -1,2 +1,23 @@
-from .calibrate import calibrate, calibrate_grid
-from .schedule import Identity, RatioSchedule, Report
+"""Compensation ratios: calibration, prediction, and the files they live in."""
+
+from .calibrate import REFERENCE_CALLS, calibrate, calibrate_grid
+from .cpr import CPR, fit_cpr
+from .files import RatioFileError, load, save
+from .official import import_official
+from .schedule import Identity, RatioSchedule, Report, settings_of
+
+__all__ = [
+    "CPR",
+    "REFERENCE_CALLS",
+    "Identity",
+    "RatioFileError",
+    "RatioSchedule",
+    "Report",
+    "calibrate",
+    "calibrate_grid",
+    "fit_cpr",
+    "import_official",
+    "load",
+    "save",
+    "settings_of",
+]

@@ -22,6 +22,7 @@ from .search import MOST_TRIES, VectorSearch, closed_form
 
 #: Model calls of the reference trajectory, unless the caller says otherwise.
 REFERENCE_CALLS = 64
+LOSSES = ("relative", "mean")
 
 Progress = Callable[[int, int], None]
 Interrupt = Callable[[], None]
@@ -43,6 +44,7 @@ def calibrate(
     lower_order: bool | str = True,
     variable: str = "t",
     first_corrector: bool = True,
+    loss: str = "relative",
     reference_calls: int = REFERENCE_CALLS,
     cfg: float | None = None,
     progress: Progress | None = None,
@@ -52,7 +54,7 @@ def calibrate(
     """Find the ratios that keep the solver on the model's true trajectory.
 
     For each step in turn, the ratio that brings the states after it, corrector included, nearest
-    to the reference in the mean square; then on from there.
+    to the reference; then on from there.
 
     Args:
         model: called as ``model(x, sigma * ones(B), **extra_args)``; returns the denoised x0.
@@ -68,6 +70,9 @@ def calibrate(
         chunk: points in one model call; None for all at once.
         solver, order, variant, dc_order, lower_order, variable, first_corrector: as in
             :func:`solvers.sample`.
+        loss: "mean" is the paper's mean square distance over the points; "relative" weighs each
+            point's distance by that with a ratio of 1, so that no single point, such as one whose
+            trajectory ends in another mode, decides for all (benchmarks/search.py compares them).
         reference_calls: model calls of the reference trajectory, about.
         cfg: the guidance scale that the model was given, kept with the result.
         progress: called as ``progress(done, total)`` in model calls times points.
@@ -82,7 +87,7 @@ def calibrate(
     """
     task = _Task.make(
         x, schedule, check, chunk, solver, order, variant, dc_order, lower_order, variable,
-        first_corrector, reference_calls, extra_args, identity,
+        first_corrector, loss, reference_calls, extra_args, identity,
     )  # fmt: skip
     grid = task.check_grid(sigmas)
     tally = Tally(progress, interrupt, task.reference_work([grid]) + task.search_work(grid))
@@ -114,6 +119,7 @@ def calibrate_grid(
     lower_order: bool | str = True,
     variable: str = "t",
     first_corrector: bool = True,
+    loss: str = "relative",
     reference_calls: int = REFERENCE_CALLS,
     progress: Progress | None = None,
     interrupt: Interrupt | None = None,
@@ -134,7 +140,7 @@ def calibrate_grid(
     """
     task = _Task.make(
         x, schedule, check, chunk, solver, order, variant, dc_order, lower_order, variable,
-        first_corrector, reference_calls, extra_args, identity,
+        first_corrector, loss, reference_calls, extra_args, identity,
     )  # fmt: skip
     checked = [task.check_grid(sigmas) for sigmas in grids]
     if not checked or not cfgs:
@@ -181,6 +187,7 @@ class _Task:
     chunk: int
     solver: str
     settings: Settings
+    loss: str
     reference_calls: int
     extra_args: ExtraArgs
     identity: Identity
@@ -199,6 +206,7 @@ class _Task:
         lower_order: bool | str,
         variable: str,
         first_corrector: bool,
+        loss: str,
         reference_calls: int,
         extra_args: ExtraArgs,
         identity: dict[str, Any],
@@ -226,6 +234,8 @@ class _Task:
             )
         if chunk is not None and chunk < 1:
             raise ValueError(f"chunk: expected 1 or more points, got {chunk}.")
+        if loss not in LOSSES:
+            raise ValueError(f"loss: expected one of {', '.join(LOSSES)}, got {loss!r}.")
         if reference_calls < 1:
             raise ValueError(f"reference_calls: expected 1 or more, got {reference_calls}.")
         unknown = sorted(set(identity) - set(Identity.names()))
@@ -244,6 +254,7 @@ class _Task:
             chunk=chunk or len(x),
             solver=solver,
             settings=settings,
+            loss=loss,
             reference_calls=reference_calls,
             extra_args=extra_args,
             identity=Identity(**{"latent_shape": tuple(x.shape[1:]), **identity}),
@@ -301,6 +312,7 @@ class _Task:
             [state[: self.points] for state in truth],
             grid,
             self.plan(grid),
+            self.loss,
         )
         result = RatioSchedule(
             ratios=found,
@@ -378,6 +390,7 @@ def _greedy(
     truth: Sequence[torch.Tensor],
     grid: Grid,
     plan: Sequence[Step],
+    loss: str,
 ) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]:
     """The ratios step by step, the loss after each step, and that loss with a ratio of 1."""
     ratios: list[float] = []
@@ -393,7 +406,7 @@ def _greedy(
             if step.replaces_newest:
                 del buffer[0]
             buffer.insert(0, denoised)
-        attempt = _Attempt(model, step, state, buffer, grid.sigmas[i + 1], truth[i + 1])
+        attempt = _Attempt(model, step, state, buffer, grid.sigmas[i + 1], truth[i + 1], loss)
         ratio = _best_ratio(attempt)
         ratios.append(ratio)
         losses.append(attempt.losses[ratio])
@@ -426,7 +439,7 @@ class _Outcome:
 
 
 class _Attempt:
-    """One step tried with several ratios; remembers the outcome of the best alone."""
+    """One step tried with several ratios, 1 first; remembers the outcome of the best alone."""
 
     def __init__(
         self,
@@ -436,24 +449,31 @@ class _Attempt:
         buffer: Sequence[torch.Tensor],
         sigma_next: float,
         truth: torch.Tensor,
+        loss: str,
     ) -> None:
         self.step = step
+        #: The mean square distance to the reference, by ratio.
         self.losses: dict[float, float] = {}
         self._model = model
         self._state = state
         self._buffer = buffer
         self._sigma_next = sigma_next
         self._truth = truth
-        self._best: tuple[float, _Outcome] | None = None
+        self._relative = loss == "relative"
+        self._weights: torch.Tensor | None = None
+        self._best: tuple[float, float, _Outcome] | None = None
 
     def residual(self, ratio: float) -> torch.Tensor:
-        """The state after the step with this ratio, corrected, less the reference."""
+        """The weighted distance of the corrected state after the step with this ratio."""
         outcome = self._run(ratio)
         residual = outcome.state - self._truth
+        self.losses[ratio] = float(residual.double().square().mean())
+        if self._weights is None:
+            self._weights = _point_weights(residual) if self._relative else torch.ones(())
+        residual = residual * self._weights
         loss = float(residual.double().square().mean())
-        self.losses[ratio] = loss
-        if self._best is None or loss < self.losses[self._best[0]]:
-            self._best = (ratio, outcome)
+        if self._best is None or loss < self._best[1]:
+            self._best = (ratio, loss, outcome)
         return residual
 
     def accepted(
@@ -461,7 +481,7 @@ class _Attempt:
     ) -> tuple[torch.Tensor, torch.Tensor | None, list[torch.Tensor]]:
         """State, output at it (None where not yet called) and buffer after the step."""
         kept = self._best
-        outcome = kept[1] if kept is not None and kept[0] == ratio else self._run(ratio)
+        outcome = kept[2] if kept is not None and kept[0] == ratio else self._run(ratio)
         buffer = list(self._buffer)
         if outcome.newest is not None:
             buffer[0] = outcome.newest
@@ -479,6 +499,14 @@ class _Attempt:
             return _Outcome(state, None, newest)
         denoised = self._model(state, _batch(state, self._sigma_next))
         return _Outcome(combine((1.0, *step.correct), (state, denoised, *buffer)), denoised, newest)
+
+
+def _point_weights(residual: torch.Tensor) -> torch.Tensor:
+    """One over each point's root mean square, shaped to multiply the residual."""
+    squares = residual.double().square().flatten(1).mean(dim=1)
+    floor = 1e-6 * squares.mean() + 1e-30
+    weights = (squares + floor).rsqrt().to(residual.dtype)
+    return weights.view(-1, *[1] * (residual.ndim - 1))
 
 
 def _batch(x: torch.Tensor, sigma: float) -> torch.Tensor:

@@ -1,0 +1,105 @@
+"""DCSolverCalibrateGrid: calibrations over step counts and scales, and the regression on them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..ratios import RatioSchedule, calibrate_grid, fit_cpr
+from ..ratios.text import describe_cpr
+from . import host
+from .calibration import run_calibration
+from .options import CATEGORY, first_seed, search_settings, solver_settings
+from .plotting import plot
+
+_MOST = 32
+
+
+class DCSolverCalibrateGrid:
+    CATEGORY = CATEGORY
+    DESCRIPTION = (
+        "Calibrates your model at several step counts and CFGs and fits a curve through them all "
+        "(CPR): from then on Predict Ratios gives the ratios of any setting in between at once."
+    )
+    RETURN_TYPES = ("DC_CPR", "IMAGE", "STRING")
+    RETURN_NAMES = ("cpr", "curves", "report")
+    FUNCTION = "calibrate"
+    OUTPUT_NODE = True
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {
+                "model": ("MODEL", {"tooltip": "The model, with LoRAs and patches as you use it."}),
+                "positive": ("CONDITIONING", {"tooltip": "A typical prompt, or a batch of them."}),
+                "negative": ("CONDITIONING", {"tooltip": "Your usual negative prompt."}),
+                "latent_image": ("LATENT", {"tooltip": "An empty latent of the size you use."}),
+                "steps_list": ("STRING", {
+                    "default": "5, 6, 8, 10",
+                    "tooltip": "Step counts, with commas between. They share their reference.",
+                }),
+                "cfg_list": ("STRING", {
+                    "default": "2, 4, 7",
+                    "tooltip": "CFGs, with commas between. Each costs a reference of its own.",
+                }),
+                "scheduler": (host.schedulers(), {
+                    "default": "simple",
+                    "tooltip": "The schedule that the ratios are for.",
+                }),
+                "first_seed": first_seed(),
+                **search_settings(),
+                **solver_settings(),
+            },
+        }  # fmt: skip
+
+    def calibrate(
+        self,
+        model: Any,
+        positive: Any,
+        negative: Any,
+        latent_image: dict[str, Any],
+        steps_list: str,
+        cfg_list: str,
+        scheduler: str,
+        **settings: Any,
+    ) -> dict[str, Any]:
+        counts = [int(value) for value in numbers("steps_list", steps_list, whole=True)]
+        cfgs = numbers("cfg_list", cfg_list)
+        grids = [host.calculate_sigmas(model, scheduler, count) for count in counts]
+
+        def work(guided: host.GuidedModel, x: Any, **arguments: Any) -> list[RatioSchedule]:
+            return calibrate_grid(guided.at, x, grids=grids, cfgs=cfgs, **arguments)
+
+        found = run_calibration(
+            work,
+            model=model,
+            positive=positive,
+            negative=negative,
+            latent_image=latent_image,
+            sigma=float(grids[0][0]),
+            scheduler=scheduler,
+            **settings,
+        )
+        cpr = fit_cpr(found)
+        report = describe_cpr(cpr)
+        host.log.info(report)
+        preview, image = plot(found, title="Calibrated ratios")
+        return {"ui": {"images": [preview], "text": [report]}, "result": (cpr, image, report)}
+
+
+def numbers(name: str, text: str, whole: bool = False) -> list[float]:
+    """The numbers in a text, with commas between, each once.
+
+    Raises ValueError where there is none, too many, or something else.
+    """
+    kind = "whole numbers of 1 or more" if whole else "numbers"
+    try:
+        values = [float(part) for part in text.replace(";", ",").split(",") if part.strip()]
+    except ValueError:
+        values = []
+    good = all(abs(v) <= 1000 and (not whole or (v >= 1 and v == int(v))) for v in values)
+    if not values or len(values) > _MOST or not good:
+        raise ValueError(
+            f"{name}: expected 1 to {_MOST} {kind} with commas between, got {text[:80]!r}; "
+            "for example 5, 6, 8, 10."
+        )
+    return sorted(dict.fromkeys(values))

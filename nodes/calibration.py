@@ -1,0 +1,105 @@
+"""What the two calibration nodes share: seeds, identity, one load of the model, progress."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from ..ratios import Identity, RatioSchedule
+from . import host
+from .options import LOWER_ORDER
+
+
+def run_calibration(
+    work: Callable[..., list[RatioSchedule]],
+    *,
+    model: Any,
+    positive: Any,
+    negative: Any,
+    latent_image: dict[str, Any],
+    sigma: float,
+    scheduler: str,
+    first_seed: int,
+    seeds: int,
+    check_seeds: int,
+    batch_size: int,
+    reference_steps: int,
+    dc_order: int,
+    variable: str,
+    order: int,
+    variant: str,
+    lower_order: str,
+) -> list[RatioSchedule]:
+    """Call ``work(guided, **arguments)`` inside one load of the model.
+
+    ``arguments`` are those that ``calibrate`` and ``calibrate_grid`` share, ``x`` included.
+    """
+    latent = host.empty_latent(model, latent_image)
+    numbers = range(first_seed, first_seed + seeds + check_seeds)
+    noise = host.noise_of_seeds(latent, numbers)
+    identity = replace(
+        host.identity_of(model),
+        scheduler=scheduler,
+        seeds=tuple(numbers[:seeds]),
+        prompts_hash=prompts_hash(positive, negative),
+    )
+    report = _Progress()
+
+    def inside(guided: host.GuidedModel) -> list[RatioSchedule]:
+        return work(
+            guided,
+            x=guided.start,
+            schedule=host.schedule_of(model.get_model_object("model_sampling")),
+            check=check_seeds,
+            chunk=batch_size,
+            extra_args=lambda points: {"points": points},
+            reference_calls=reference_steps,
+            dc_order=dc_order,
+            variable=variable,
+            order=order,
+            variant=variant,
+            lower_order=LOWER_ORDER[lower_order],
+            progress=report,
+            interrupt=host.raise_if_cancelled,
+            **_known(identity),
+        )
+
+    batch = min(batch_size, len(noise))
+    found: list[RatioSchedule] = host.run_many(
+        model, positive, negative, noise, batch, sigma, inside
+    )
+    return found
+
+
+def prompts_hash(*conditionings: Any) -> str:
+    """A hash over the tensors of some conditionings."""
+    digest = hashlib.sha256()
+    for conditioning in conditionings:
+        for entry in conditioning:
+            for tensor in (entry[0], entry[1].get("pooled_output")):
+                if isinstance(tensor, torch.Tensor):
+                    flat = tensor.detach().flatten().to("cpu", torch.float32)
+                    digest.update(flat.numpy().tobytes())
+    return digest.hexdigest()[:32]
+
+
+def _known(identity: Identity) -> dict[str, Any]:
+    """The fields of an identity but the latent's shape, which the calibration sees itself."""
+    names = (name for name in Identity.names() if name != "latent_shape")
+    return {name: getattr(identity, name) for name in names}
+
+
+class _Progress:
+    """Makes the progress bar once the amount of work is known."""
+
+    def __init__(self) -> None:
+        self._update: Callable[[int, int], None] | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._update is None:
+            self._update = host.progress_bar(total)
+        self._update(done, total)

@@ -1,0 +1,86 @@
+"""Widgets that several nodes share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+CATEGORY = "sampling/DC-Solver"
+
+Widget = tuple[Any, dict[str, Any]]
+
+
+def steps(default: int = 5) -> Widget:
+    return ("INT", {
+        "default": default, "min": 1, "max": 1000,
+        "tooltip": "Model calls for one image. DC-Solver is made for 5 to 10.",
+    })  # fmt: skip
+
+
+def cfg(default: float = 5.0) -> Widget:
+    return ("FLOAT", {
+        "default": default, "min": 0.0, "max": 100.0, "step": 0.1, "round": 0.01,
+        "tooltip": "Classifier-free guidance scale. Ratios depend on it: calibrate at the scale "
+        "you use, or predict for it.",
+    })  # fmt: skip
+
+
+def solver_settings() -> dict[str, Widget]:
+    """Order, B(h), K and the variable: the same for sampling and calibration."""
+    return {
+        "order": ("INT", {
+            "default": 2, "min": 1, "max": 4,
+            "tooltip": "Order of UniPC. 2 is best with guidance; 3 for weak guidance and many steps.",
+        }),
+        "variant": (["bh2", "bh1"], {
+            "default": "bh2",
+            "tooltip": "UniPC's B(h). bh1 can explode on long steps.",
+        }),
+        "lower_order": (["automatic", "at the end", "never"], {
+            "default": "automatic",
+            "tooltip": "automatic lowers the order on the last steps and on steps that are long "
+            "against their history, which the schedulers normal and kl_optimal have.",
+        }),
+    }  # fmt: skip
+
+
+LOWER_ORDER: dict[str, bool | str] = {"automatic": True, "at the end": "final", "never": False}
+
+
+def search_settings() -> dict[str, Widget]:
+    """What a calibration may be told beside the solver's settings."""
+    return {
+        "seeds": ("INT", {
+            "default": 10, "min": 1, "max": 1000,
+            "tooltip": "Images the ratios are searched on. Ten are enough.",
+        }),
+        "check_seeds": ("INT", {
+            "default": 6, "min": 0, "max": 1000,
+            "tooltip": "More images that only try the result. Where it does not beat UniPC on "
+            "them the ratios stay 1. 0 leaves out this guard.",
+        }),
+        "batch_size": ("INT", {
+            "default": 1, "min": 1, "max": 1000,
+            "tooltip": "Images in one model call. 1 needs the memory of one image; more is faster "
+            "on a large GPU.",
+        }),
+        "reference_steps": ("INT", {
+            "default": 64, "min": 24, "max": 1000,
+            "tooltip": "Steps of the reference trajectory that the ratios are searched against.",
+        }),
+        "dc_order": ("INT", {
+            "default": 2, "min": 1, "max": 3,
+            "tooltip": "K, the degree of the compensation. The paper uses 2.",
+        }),
+        "variable": (["t", "lambda"], {
+            "default": "t",
+            "tooltip": "Compensate in the model's time, as the paper does, or in half-logSNR.",
+        }),
+    }  # fmt: skip
+
+
+def first_seed() -> Widget:
+    return ("INT", {
+        "default": 1000, "min": 0, "max": 0xFFFFFFFFFFFFFFFF - 2000, "control_after_generate": False,
+        "tooltip": "The first of the consecutive seeds. Use others for your images: the ratios "
+        "have seen these.",
+    })  # fmt: skip

@@ -1,0 +1,34 @@
+"""DCSolverPlotRatios: ratio curves as a picture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..ratios.text import describe_ratios
+from .options import CATEGORY
+from .plotting import plot
+
+
+class DCSolverPlotRatios:
+    CATEGORY = CATEGORY
+    DESCRIPTION = "Draws one to four ratio curves over each other."
+    RETURN_TYPES = ("IMAGE", "STRING")
+    RETURN_NAMES = ("curve", "report")
+    FUNCTION = "plot"
+    OUTPUT_NODE = True
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {"ratios": ("DC_RATIOS", {"tooltip": "The ratios to draw."})},
+            "optional": {
+                f"ratios_{k}": ("DC_RATIOS", {"tooltip": "Another curve to lay over it."})
+                for k in (2, 3, 4)
+            },
+        }
+
+    def plot(self, ratios: Any, **others: Any) -> dict[str, Any]:
+        schedules = [ratios, *(others[name] for name in sorted(others) if others[name] is not None)]
+        preview, image = plot(schedules)
+        text = "\n\n".join(describe_ratios(schedule) for schedule in schedules)
+        return {"ui": {"images": [preview], "text": [text]}, "result": (image, text)}

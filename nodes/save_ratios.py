@@ -1,0 +1,40 @@
+"""DCSolverSaveRatios: keep a calibration in the library."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..ratios import CPR, RatioSchedule, save
+from ..ratios.library import free_path, path_in
+from . import host
+from .options import CATEGORY
+
+
+class DCSolverSaveRatios:
+    CATEGORY = CATEGORY
+    DESCRIPTION = f"Saves ratios or a CPR to models/{host.FOLDER}, to load, copy and share."
+    RETURN_TYPES = ()
+    FUNCTION = "save"
+    OUTPUT_NODE = True
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {
+                "ratios": ("DC_RATIOS,DC_CPR", {"tooltip": "Ratios or a CPR."}),
+                "name": ("STRING", {
+                    "default": "my_model",
+                    "tooltip": "A file name, without a folder.",
+                }),
+                "overwrite": ("BOOLEAN", {
+                    "default": False,
+                    "tooltip": "Replace a calibration of this name; else a number is added.",
+                }),
+            },
+        }  # fmt: skip
+
+    def save(self, ratios: RatioSchedule | CPR, name: str, overwrite: bool) -> dict[str, Any]:
+        path = path_in(host.library_folder(), name)
+        written = save(ratios, path if overwrite else free_path(path))
+        host.log.info("DC-Solver: saved %s", written.name)
+        return {"ui": {"text": [f"saved as {written.name} in models/{host.FOLDER}"]}}

@@ -1,0 +1,198 @@
+"""Cascade polynomial regression: ratios for any guidance scale and step count at once.
+
+DC-Solver (2409.03755), equations 9 to 11:
+
+    rho_i = sum_{q=0..3} phi_q(w, n) (i / N)^q,       w = CFG / 12,  n = N / 50,
+
+``phi_q`` quadratic in ``w`` with coefficients quadratic in ``n``: 36 numbers in the order
+``[q][w^2, w, 1][n^2, n, 1]`` of the authors' file.  ``i`` counts from 1 and is the step whose
+compensation it is; the first ``K`` steps, which know too few outputs, have a ratio of 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from scipy import linalg
+
+from ..solvers import get_solver
+from ..solvers.inputs import check_settings
+from ..solvers.plan import Settings
+from .schedule import Identity, RatioSchedule, settings_of
+
+SHAPE = (4, 3, 3)
+_CFG_UNIT = 12.0
+_STEPS_UNIT = 50.0
+
+
+@dataclass(frozen=True)
+class CPR:
+    """A fitted regression with the range that it was fitted on.
+
+    Coefficients are 36 numbers, shape ``(4, 3, 3)``.  Inputs outside ``steps_range`` or
+    ``cfg_range`` are clamped to them, for the polynomial runs away outside, and predictions to
+    ``ratio_range``, the ratios that were seen (None: any).  ``fitted`` are the calibrations behind
+    the fit, empty for an imported file.
+    """
+
+    coefficients: tuple[float, ...]
+    steps_range: tuple[int, int]
+    cfg_range: tuple[float, float]
+    ratio_range: tuple[float, float] | None = None
+    solver: str = "dc_solver"
+    order: int = 2
+    variant: str = "bh2"
+    dc_order: int = 2
+    variable: str = "t"
+    lower_order: bool | str = True
+    first_corrector: bool = True
+    identity: Identity = field(default_factory=Identity)
+    fitted: tuple[RatioSchedule, ...] = ()
+
+    def __post_init__(self) -> None:
+        values = np.asarray(self.coefficients, dtype=np.float64).reshape(-1)
+        if values.size != math.prod(SHAPE) or not np.all(np.isfinite(values)):
+            raise ValueError(
+                f"coefficients: expected {math.prod(SHAPE)} finite numbers, got {values.size}."
+            )
+        object.__setattr__(self, "coefficients", tuple(values.tolist()))
+        for name, (low, high) in (("steps_range", self.steps_range), ("cfg_range", self.cfg_range)):
+            if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+                raise ValueError(f"{name}: expected a lower and an upper end, got {(low, high)}.")
+        check_settings(get_solver(self.solver), Settings(
+            order=self.order, variant=self.variant, dc_order=self.dc_order, variable=self.variable,
+            lower_order=self.lower_order, first_corrector=self.first_corrector,
+        ))  # fmt: skip
+
+    def predict(self, steps: int, cfg: float) -> RatioSchedule:
+        """The ratios for this many steps at this guidance scale, in well under a millisecond.
+
+        Values outside the fitted range are clamped to it, and the result's notes say so.  The
+        result has sigmas where this step count was calibrated.  Raises ValueError for fewer than 1
+        step or a scale that is not finite.
+        """
+        if isinstance(steps, bool) or int(steps) != steps or steps < 1:
+            raise ValueError(f"steps: expected a whole number of 1 or more, got {steps!r}.")
+        if not math.isfinite(cfg):
+            raise ValueError(f"cfg: expected a finite number, got {cfg!r}.")
+        steps = int(steps)
+        notes = []
+        near_steps = min(max(steps, self.steps_range[0]), self.steps_range[1])
+        near_cfg = min(max(float(cfg), self.cfg_range[0]), self.cfg_range[1])
+        if near_steps != steps:
+            notes.append(
+                f"steps {steps} is outside the fitted range {self.steps_range[0]} to "
+                f"{self.steps_range[1]}: using the curve of {near_steps}"
+            )
+        if near_cfg != cfg:
+            notes.append(
+                f"CFG {cfg:g} is outside the fitted range {self.cfg_range[0]:g} to "
+                f"{self.cfg_range[1]:g}: using {near_cfg:g}"
+            )
+        position = np.arange(1, steps + 1) / steps
+        ratios = _features(position, near_cfg, near_steps) @ np.asarray(self.coefficients)
+        if self.ratio_range is not None:
+            ratios = np.clip(ratios, *self.ratio_range)
+        ratios[: self.dc_order] = 1.0
+        known = next((s.sigmas for s in self.fitted if s.steps == steps), None)
+        return RatioSchedule(
+            ratios=tuple(ratios.tolist()),
+            sigmas=known,
+            cfg=float(cfg),
+            origin="predicted",
+            identity=self.identity,
+            notes=tuple(notes),
+            **settings_of(self),
+        )
+
+    def covers(self, steps: int, cfg: float) -> bool:
+        """Whether this step count and scale lie in the fitted range."""
+        return (
+            self.steps_range[0] <= steps <= self.steps_range[1]
+            and self.cfg_range[0] <= cfg <= self.cfg_range[1]
+        )
+
+
+def fit_cpr(schedules: Sequence[RatioSchedule]) -> CPR:
+    """Fit the regression to calibrations of one model over step counts and guidance scales.
+
+    The powers of ``w``, ``n`` and ``i / N`` are as high as the number of different values allows,
+    up to the paper's; a few calibrations give a plane, one gives its own curve.  The paper uses
+    scipy's curve_fit; the problem is linear, so scipy's least squares solves it outright.
+
+    Raises ValueError where the calibrations do not belong together or none has a guidance scale.
+    """
+    schedules = list(schedules)
+    if not schedules:
+        raise ValueError("fit_cpr: expected one calibration or more, got none.")
+    first = schedules[0]
+    for schedule in schedules:
+        if schedule.cfg is None:
+            raise ValueError("fit_cpr: expected calibrations with their CFG, got one without.")
+        if settings_of(schedule) != settings_of(first):
+            raise ValueError(
+                f"fit_cpr: expected one set of solver settings, got {settings_of(first)} and "
+                f"{settings_of(schedule)}; fit each on its own."
+            )
+        if schedule.identity.fingerprint != first.identity.fingerprint:
+            raise ValueError("fit_cpr: expected calibrations of one model, got several.")
+
+    rows, targets = [], []
+    free = []
+    for schedule in schedules:
+        assert schedule.cfg is not None
+        position = np.arange(1, schedule.steps + 1) / schedule.steps
+        features = _features(position, schedule.cfg, schedule.steps)[first.dc_order :]
+        rows.append(features)
+        targets.append(np.asarray(schedule.ratios[first.dc_order :]))
+        free.append(len(features))
+    used = _used_powers(
+        cfgs={schedule.cfg for schedule in schedules},
+        steps={schedule.steps for schedule, count in zip(schedules, free) if count},
+        positions=max(free, default=0),
+    )
+    coefficients = np.zeros(math.prod(SHAPE))
+    matrix, target = np.concatenate(rows), np.concatenate(targets)
+    if len(target):
+        scale = np.maximum(np.abs(matrix).max(axis=0), 1e-12)
+        solution, *_ = linalg.lstsq((matrix / scale)[:, used], target, cond=1e-9)
+        coefficients[used] = solution / scale[used]
+    else:
+        coefficients[_index(0, 0, 0)] = 1.0
+    seen = [ratio for schedule in schedules for ratio in schedule.ratios]
+    cfgs = [schedule.cfg for schedule in schedules if schedule.cfg is not None]
+    counts = [schedule.steps for schedule in schedules]
+    return CPR(
+        coefficients=tuple(coefficients.tolist()),
+        steps_range=(min(counts), max(counts)),
+        cfg_range=(min(cfgs), max(cfgs)),
+        ratio_range=(min(seen), max(seen)),
+        identity=replace(first.identity),
+        fitted=tuple(schedules),
+        **settings_of(first),
+    )
+
+
+def _features(position: np.ndarray, cfg: float, steps: int) -> np.ndarray:
+    """The 36 products of powers at each position, shape ``(len(position), 36)``."""
+    w, n = cfg / _CFG_UNIT, steps / _STEPS_UNIT
+    outer = np.outer([w * w, w, 1.0], [n * n, n, 1.0]).reshape(-1)
+    powers = position[:, None] ** np.arange(SHAPE[0])
+    return (powers[:, :, None] * outer).reshape(len(position), -1)
+
+
+def _index(q: int, w_power: int, n_power: int) -> int:
+    return int(np.ravel_multi_index((q, 2 - w_power, 2 - n_power), SHAPE))
+
+
+def _used_powers(cfgs: set[float | None], steps: set[int], positions: int) -> list[int]:
+    """The coefficients that this many different values can determine."""
+    return [
+        _index(q, a, b)
+        for q in range(min(SHAPE[0], max(positions, 1)))
+        for a in range(min(3, len(cfgs)))
+        for b in range(min(3, max(len(steps), 1)))
+    ]

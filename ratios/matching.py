@@ -1,0 +1,74 @@
+"""Carrying ratios over to the sigmas of a run: the same grid, a tail of it, or neither."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..solvers import Schedule
+from .schedule import RatioSchedule
+
+#: Two sigmas this close in half-logSNR (5% in sigma) are the same point of a schedule.
+SAME_POINT = 0.05
+
+
+def carry_over(
+    found: RatioSchedule, sigmas: Sequence[float], schedule: Schedule
+) -> RatioSchedule:
+    """The ratios for a run over ``sigmas``, and in the notes what was done.
+
+    A run over the grid that the ratios are for gets them as they are, and so does a run of as many
+    steps where that grid is not known.  A run over a part of it (img2img, a start or end step)
+    gets, for each step that is a step of that grid, its ratio.  Steps of no such grid get 1.
+    """
+    values = [float(sigma) for sigma in sigmas]
+    steps = max(len(values) - 1, 0)
+    if found.sigmas is None:
+        if steps == found.steps:
+            return found
+        return _plain(
+            found, values, f"the ratios are for {found.steps} steps and this run has {steps}"
+        )
+    known = list(zip(found.sigmas, found.sigmas[1:]))
+    wanted = list(zip(values, values[1:]))
+    if len(known) == len(wanted) and all(_match(a, b, schedule) for a, b in zip(known, wanted)):
+        return found
+    ratios, hits = [], 0
+    for step in wanted:
+        at = next((i for i, other in enumerate(known) if _match(other, step, schedule)), None)
+        ratios.append(1.0 if at is None else found.ratios[at])
+        hits += at is not None
+    if hits == 0:
+        return _plain(
+            found, values, "no step of this run is one of the grid that the ratios are for"
+        )
+    note = f"{hits} of {steps} steps are steps of the calibrated grid; the others have a ratio of 1"
+    if hits == steps:
+        note = f"the {steps} steps are part of the calibrated grid of {found.steps}"
+    return replace(
+        found, ratios=tuple(ratios), sigmas=tuple(values), report=None, notes=(*found.notes, note)
+    )
+
+
+def _plain(found: RatioSchedule, sigmas: list[float], reason: str) -> RatioSchedule:
+    count = max(len(sigmas) - 1, 0)
+    note = f"{reason}: sampling without compensation"
+    return replace(
+        found,
+        ratios=(1.0,) * count,
+        sigmas=tuple(sigmas) if sigmas else None,
+        report=None,
+        notes=(*found.notes, note),
+    )
+
+
+def _match(a: tuple[float, float], b: tuple[float, float], schedule: Schedule) -> bool:
+    return all(_same_point(x, y, schedule) for x, y in zip(a, b))
+
+
+def _same_point(a: float, b: float, schedule: Schedule) -> bool:
+    here, there = schedule.half_logsnr(a), schedule.half_logsnr(b)
+    return here == there or (
+        math.isfinite(here) and math.isfinite(there) and abs(here - there) <= SAME_POINT
+    )

@@ -1,0 +1,266 @@
+"""The content of a ratio file: what is in it, and a strict reading of it.
+
+The reading is the definition of the format.  Every field must be present, known, of its type and
+within its limits; :class:`RecordError` names the one that is not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, fields
+from typing import Any
+
+import numpy as np
+
+from .cpr import CPR
+from .schedule import VERDICTS, Identity, RatioSchedule, Report, settings_of
+
+FORMAT = "dc_solver"
+VERSION = 1
+PACK_VERSION = "0.1.0"
+
+MOST_STEPS = 1000
+MOST_FITTED = 256
+_MOST_TEXT = 4096
+_MOST_ITEMS = 10_000
+
+Arrays = dict[str, np.ndarray]
+Check = Callable[[str, Any], Any]
+
+
+class RecordError(ValueError):
+    """A record that does not fit the format; the message says what was expected and what came."""
+
+
+def to_record(obj: RatioSchedule | CPR) -> tuple[dict[str, Any], Arrays]:
+    """The JSON object and the arrays of a file.  Raises TypeError for another object."""
+    head = {"format": FORMAT, "version": VERSION, "pack": PACK_VERSION}
+    if isinstance(obj, RatioSchedule):
+        record, arrays = _from_ratios(obj, "")
+        return {**head, "kind": "ratios", **record}, arrays
+    if isinstance(obj, CPR):
+        arrays = {"coefficients": np.array(obj.coefficients, dtype=np.float64)}
+        fitted = []
+        for k, schedule in enumerate(obj.fitted):
+            part, part_arrays = _from_ratios(schedule, f"fitted.{k}.")
+            fitted.append(part)
+            arrays.update(part_arrays)
+        record = {
+            "steps_range": list(obj.steps_range),
+            "cfg_range": list(obj.cfg_range),
+            "ratio_range": None if obj.ratio_range is None else list(obj.ratio_range),
+            "settings": settings_of(obj),
+            "identity": asdict(obj.identity),
+            "fitted": fitted,
+        }
+        return {**head, "kind": "cpr", **record}, arrays
+    raise TypeError(f"save: expected a RatioSchedule or a CPR, got {type(obj).__name__}.")
+
+
+def from_record(record: dict[str, Any], arrays: Arrays) -> RatioSchedule | CPR:
+    """The object of a file.  Raises RecordError."""
+    record = dict(record)
+    for key, expected in (("format", FORMAT), ("version", VERSION)):
+        got = record.pop(key, None)
+        if got != expected or type(got) is not type(expected):
+            raise RecordError(f"{key}: expected {expected!r}, got {got!r}")
+    _text("pack", record.pop("pack", None))
+    kind = record.pop("kind", None)
+    arrays = dict(arrays)
+    try:
+        if kind == "ratios":
+            result: RatioSchedule | CPR = _to_ratios(record, arrays, "")
+        elif kind == "cpr":
+            result = _to_cpr(record, arrays)
+        else:
+            raise RecordError(f"kind: expected 'ratios' or 'cpr', got {kind!r}")
+    except RecordError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise RecordError(str(error)) from error
+    if arrays:
+        raise RecordError(f"unknown tensor {sorted(arrays)[0]!r}")
+    return result
+
+
+def _from_ratios(obj: RatioSchedule, prefix: str) -> tuple[dict[str, Any], Arrays]:
+    arrays = {f"{prefix}ratios": np.array(obj.ratios, dtype=np.float64)}
+    if obj.sigmas is not None:
+        arrays[f"{prefix}sigmas"] = np.array(obj.sigmas, dtype=np.float64)
+    report = None if obj.report is None else asdict(obj.report)
+    record = {
+        "steps": obj.steps,
+        "cfg": obj.cfg,
+        "origin": obj.origin,
+        "settings": settings_of(obj),
+        "identity": asdict(obj.identity),
+        "report": report,
+        "notes": list(obj.notes),
+    }
+    return record, arrays
+
+
+def _to_ratios(record: dict[str, Any], arrays: Arrays, prefix: str) -> RatioSchedule:
+    values = _read(
+        record,
+        {
+            "steps": _whole(0, MOST_STEPS),
+            "cfg": _optional(_number),
+            "origin": _text,
+            "settings": _settings,
+            "identity": _identity,
+            "report": _optional(_report),
+            "notes": _list_of(_text),
+        },
+    )
+    steps = values.pop("steps")
+    settings = values.pop("settings")
+    ratios = _array(arrays, f"{prefix}ratios", steps)
+    sigmas = _array(arrays, f"{prefix}sigmas", steps + 1) if f"{prefix}sigmas" in arrays else None
+    return RatioSchedule(ratios=ratios, sigmas=sigmas, **settings, **values)
+
+
+def _to_cpr(record: dict[str, Any], arrays: Arrays) -> CPR:
+    values = _read(
+        record,
+        {
+            "steps_range": _pair(_whole(1, MOST_STEPS)),
+            "cfg_range": _pair(_number),
+            "ratio_range": _optional(_pair(_number)),
+            "settings": _settings,
+            "identity": _identity,
+            "fitted": _list_of(_object, MOST_FITTED),
+        },
+    )
+    settings = values.pop("settings")
+    fitted = tuple(
+        _to_ratios(part, arrays, f"fitted.{k}.") for k, part in enumerate(values.pop("fitted"))
+    )
+    coefficients = _array(arrays, "coefficients", 36)
+    return CPR(coefficients=coefficients, fitted=fitted, **settings, **values)
+
+
+def _array(arrays: Arrays, name: str, size: int) -> tuple[float, ...]:
+    if name not in arrays:
+        raise RecordError(f"expected a tensor {name!r}, got none")
+    array = arrays.pop(name)
+    if array.shape != (size,):
+        raise RecordError(f"tensor {name!r}: expected shape ({size},), got {array.shape}")
+    return tuple(array.tolist())
+
+
+def _read(record: dict[str, Any], checks: dict[str, Check]) -> dict[str, Any]:
+    """Check every field of an object; none may be missing, none unknown."""
+    for name in record:
+        if name not in checks:
+            raise RecordError(f"unknown field {name[:80]!r}")
+    values = {}
+    for name, check in checks.items():
+        if name not in record:
+            raise RecordError(f"expected a field {name!r}, got none")
+        values[name] = check(name, record[name])
+    return values
+
+
+def _settings(name: str, value: Any) -> dict[str, Any]:
+    def lower_order(name: str, value: Any) -> bool | str:
+        return value if isinstance(value, bool) else _text(name, value)
+
+    checks: dict[str, Check] = {
+        "solver": _text,
+        "order": _whole(1, 16),
+        "variant": _text,
+        "dc_order": _whole(1, 16),
+        "variable": _text,
+        "lower_order": lower_order,
+        "first_corrector": _flag,
+    }
+    return _read(_object(name, value), checks)
+
+
+def _identity(name: str, value: Any) -> Identity:
+    checks: dict[str, Check] = {
+        "fingerprint": _optional(_text),
+        "model_class": _optional(_text),
+        "prediction": _optional(_text),
+        "scheduler": _optional(_text),
+        "latent_shape": _optional(_list_of(_whole(0, 2**31), 16)),
+        "seeds": _list_of(_whole(0, 2**64)),
+        "prompts_hash": _optional(_text),
+    }
+    return Identity(**_read(_object(name, value), checks))
+
+
+def _report(name: str, value: Any) -> Report:
+    numbers = _list_of(_number)
+    count = _whole(0, 10**9)
+    checks: dict[str, Check] = {
+        field.name: count if field.type == "int" else numbers for field in fields(Report)
+    }
+    checks["verdict"] = _text
+    values = _read(_object(name, value), checks)
+    if values["verdict"] not in VERDICTS:
+        raise RecordError(f"verdict: expected one of {VERDICTS}, got {values['verdict']!r}")
+    return Report(**values)
+
+
+def _object(name: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise RecordError(f"{name}: expected an object, got {type(value).__name__}")
+    return value
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str) or len(value) > _MOST_TEXT:
+        raise RecordError(f"{name}: expected a text of at most {_MOST_TEXT} characters")
+    return value
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise RecordError(f"{name}: expected true or false, got {type(value).__name__}")
+    return value
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise RecordError(f"{name}: expected a number, got {type(value).__name__}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise RecordError(f"{name}: expected a finite number")
+    return number
+
+
+def _whole(low: int, high: int) -> Check:
+    def check(name: str, value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise RecordError(f"{name}: expected a whole number from {low} to {high}")
+        return value
+
+    return check
+
+
+def _optional(check: Check) -> Check:
+    return lambda name, value: None if value is None else check(name, value)
+
+
+def _list_of(check: Check, most: int = _MOST_ITEMS) -> Check:
+    def check_list(name: str, value: Any) -> tuple[Any, ...]:
+        if not isinstance(value, list) or len(value) > most:
+            raise RecordError(f"{name}: expected a list of at most {most}")
+        return tuple(check(name, item) for item in value)
+
+    return check_list
+
+
+def _pair(check: Check) -> Check:
+    def check_pair(name: str, value: Any) -> tuple[Any, Any]:
+        if not isinstance(value, list) or len(value) != 2:
+            raise RecordError(f"{name}: expected two numbers")
+        return check(name, value[0]), check(name, value[1])
+
+    return check_pair

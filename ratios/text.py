@@ -1,0 +1,58 @@
+"""Calibrations in words."""
+
+from __future__ import annotations
+
+from .cpr import CPR
+from .schedule import RatioSchedule
+
+
+def describe_ratios(schedule: RatioSchedule) -> str:
+    """What the ratios are, what they cost and what they gain, a line each."""
+    cfg = "unknown CFG" if schedule.cfg is None else f"CFG {schedule.cfg:g}"
+    scheduler = schedule.identity.scheduler
+    grid = f" on {scheduler}" if scheduler else ""
+    lines = [
+        f"DC-Solver ratios: {schedule.steps} steps at {cfg}{grid}, {schedule.origin}",
+        "ratios: " + "  ".join(f"{ratio:.3f}" for ratio in schedule.ratios),
+        f"solver: {schedule.solver} order {schedule.order} {schedule.variant}, K = "
+        f"{schedule.dc_order} in {schedule.variable}",
+    ]
+    report = schedule.report
+    if report is not None:
+        calls = report.calls
+        lines.append(
+            f"cost: {sum(calls.values())} model calls x images (reference {calls['reference']}, "
+            f"search {calls['search']}, check {calls['check']}), {report.calls_per_point:.0f} for "
+            f"each of the {report.points} search seeds"
+        )
+        if report.gain is None:
+            lines.append("error: not checked on other seeds")
+        else:
+            lines.append(
+                f"error on {report.check_points} check seeds: {report.gain:.2f} of UniPC's, "
+                f"{report.gain_over_dpmpp_2m or 0.0:.2f} of DPM-Solver++(2M)'s on the same sigmas "
+                f"(geometric means); {(report.share_worse or 0.0):.0%} of the images got worse"
+            )
+        if report.verdict == "not better":
+            found = "  ".join(f"{ratio:.3f}" for ratio in report.found)
+            lines.append(f"not better than UniPC there, so the ratios stay 1 (found: {found})")
+    lines += [f"note: {note}" for note in schedule.notes]
+    return "\n".join(lines)
+
+
+def describe_cpr(cpr: CPR) -> str:
+    """What a regression covers and what it was fitted on."""
+    lines = [
+        f"DC-Solver CPR: {cpr.steps_range[0]} to {cpr.steps_range[1]} steps, "
+        f"CFG {cpr.cfg_range[0]:g} to {cpr.cfg_range[1]:g}, fitted on {len(cpr.fitted)} calibrations"
+    ]
+    for schedule in cpr.fitted:
+        gain = schedule.report.gain if schedule.report is not None else None
+        told = "unchecked" if gain is None else f"{gain:.2f} of UniPC's error on the check seeds"
+        kept = "" if schedule.active else " (ratios of 1 kept)"
+        lines.append(f"  {schedule.steps:3d} steps, CFG {schedule.cfg or 0.0:g}: {told}{kept}")
+    reports = [s.report for s in cpr.fitted if s.report is not None]
+    if reports:
+        total = sum(sum(report.calls.values()) for report in reports)
+        lines.append(f"cost: {total} model calls x images")
+    return "\n".join(lines)
