@@ -6,11 +6,12 @@ else it is a plain library: :mod:`dc_solver.solvers` and :mod:`dc_solver.ratios`
 
 import importlib
 import sys
+from types import ModuleType
 
 __version__ = "0.1.0"
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> ModuleType:
     """Import the library's parts when they are first asked for."""
     if name in ("solvers", "ratios", "demo"):
         return importlib.import_module(f".{name}", __name__)

@@ -17,7 +17,7 @@ from .network import CHANNELS, CONDITION, MMDiT
 DATA = Path(__file__).parent / "data"
 KINDS = ("eps", "flow")
 LATENT = (CHANNELS, 8, 8)
-_SUBCATEGORY_AT = 16
+SUBCATEGORY_AT = 16
 _SHIFT = 3.0
 
 
@@ -84,17 +84,17 @@ def load(kind: str = "eps") -> Emoji:
     network = MMDiT()
     network.load_state_dict(load_file(DATA / f"emoji_{kind}.safetensors"))
     network.eval().requires_grad_(False)
-    return Emoji(kind, network, _flow_sigmas() if kind == "flow" else _eps_sigmas())
+    return Emoji(kind, network, flow_sigmas() if kind == "flow" else eps_sigmas())
 
 
-def _eps_sigmas() -> torch.Tensor:
+def eps_sigmas() -> torch.Tensor:
     """Stable Diffusion's 1000 sigmas: betas whose roots run evenly from 0.00085 to 0.012."""
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
     kept = torch.cumprod(1.0 - betas, dim=0)
     return ((1.0 - kept) / kept).sqrt().float()
 
 
-def _flow_sigmas() -> torch.Tensor:
+def flow_sigmas() -> torch.Tensor:
     t = torch.arange(1, 1001) / 1000
     return _SHIFT * t / (1.0 + (_SHIFT - 1.0) * t)
 
@@ -113,7 +113,7 @@ class Conditions:
         vector = torch.zeros(CONDITION)
         vector[self._categories[category]] = 1.0
         if subcategory is not None:
-            vector[_SUBCATEGORY_AT + self._subcategories[subcategory]] = 1.0
+            vector[SUBCATEGORY_AT + self._subcategories[subcategory]] = 1.0
         return vector
 
     def of(self, indices: Sequence[int]) -> torch.Tensor:

@@ -22,9 +22,7 @@ def make_sigmas(scheduler: str, table: torch.Tensor, steps: int, *, flow: bool) 
     Raises ValueError for an unknown scheduler or fewer than 1 step.
     """
     if scheduler not in SCHEDULERS:
-        raise ValueError(
-            f"scheduler: expected one of {', '.join(SCHEDULERS)}, got {scheduler!r}."
-        )
+        raise ValueError(f"scheduler: expected one of {', '.join(SCHEDULERS)}, got {scheduler!r}.")
     if steps < 1:
         raise ValueError(f"steps: expected 1 or more, got {steps}.")
     values = SCHEDULERS[scheduler](table.tolist(), steps, flow)
@@ -64,7 +62,7 @@ def _even_times(table: Table, flow: bool, positions: Sequence[float]) -> list[fl
 
 
 def _flow_shift(table: Table) -> float:
-    """The shift of a flow model's table, from its middle: ``s = shift / (shift + 1)`` at t = 1/2."""
+    """The shift of a flow model's table: at t = 1/2 it has ``s = shift / (shift + 1)``."""
     middle = table[len(table) // 2 - 1]
     return middle / (1.0 - middle)
 
@@ -87,10 +85,14 @@ def _beta(table: Table, steps: int, flow: bool, a: float = 0.6, b: float = 0.6) 
 def _kl_optimal(table: Table, steps: int, flow: bool) -> list[float]:
     if steps == 1:
         return [table[-1], 0.0]
-    return [math.tan(v) for v in _linspace(math.atan(table[-1]), math.atan(table[0]), steps)] + [0.0]
+    return [math.tan(v) for v in _linspace(math.atan(table[-1]), math.atan(table[0]), steps)] + [
+        0.0
+    ]
 
 
-def _linear_quadratic(table: Table, steps: int, flow: bool, threshold: float = 0.025) -> list[float]:
+def _linear_quadratic(
+    table: Table, steps: int, flow: bool, threshold: float = 0.025
+) -> list[float]:
     """A linear rise of 1 - sigma to ``threshold`` over half the steps, then a parabola to 1."""
     if steps == 1:
         return [table[-1], 0.0]

@@ -64,19 +64,14 @@ class _Stream(nn.Module):
         self.attn = _Attention(width, with_output=not attends_only)
         if not attends_only:
             self.mlp = _MLP(width)
-        parts = 2 if attends_only else 6
-        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, parts * width))
+        self.parts = 2 if attends_only else 6
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, self.parts * width))
 
-    def before(self, x: torch.Tensor, c: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        shift, scale, *rest = self._parts(c)
+    def before(
+        self, x: torch.Tensor, c: torch.Tensor
+    ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        shift, scale, *rest = self.adaLN_modulation(c).chunk(self.parts, dim=1)
         return self.attn.project(_modulate(x, shift, scale)), rest
-
-    def _parts(self, c: torch.Tensor) -> list[torch.Tensor]:
-        parts = list(self.adaLN_modulation(c).chunk(2 if self.attends_only else 6, dim=1))
-        if not self.attends_only:
-            shift, scale, gate, *mlp = parts
-            return [shift, scale, gate, *mlp]
-        return parts
 
     def after(self, x: torch.Tensor, mixed: torch.Tensor, rest: list[torch.Tensor]) -> torch.Tensor:
         gate, shift, scale, gate_mlp = rest
@@ -133,7 +128,7 @@ class _PatchEmbed(nn.Module):
 
 
 class MMDiT(nn.Module):
-    """Predicts noise or velocity of a latent (B, 16, 8, 8), given time (B,) and condition (B, 128)."""
+    """Noise or velocity of a latent (B, 16, 8, 8), given its time (B,) and condition (B, 128)."""
 
     pos_embed: torch.Tensor
 

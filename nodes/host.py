@@ -99,7 +99,9 @@ def fingerprint(model: Any) -> str:
     """
     network = model.model.diffusion_model
     weights = [(name, w) for name, w in network.named_parameters() if w.ndim >= 1]
-    last = [(n, w) for n, w in weights if n.startswith(("final_layer.", "out.", "proj_out", "head."))]
+    last = [
+        (n, w) for n, w in weights if n.startswith(("final_layer.", "out.", "proj_out", "head."))
+    ]
     digest = hashlib.sha256()
     for name, weight in sorted(last or weights[-2:], key=lambda pair: pair[0])[:4]:
         backup = model.backup.get(f"diffusion_model.{name}")

@@ -29,7 +29,8 @@ def solver_settings() -> dict[str, Widget]:
     return {
         "order": ("INT", {
             "default": 2, "min": 1, "max": 4,
-            "tooltip": "Order of UniPC. 2 is best with guidance; 3 for weak guidance and many steps.",
+            "tooltip": "Order of UniPC. 2 is best with guidance; 3 suits weak guidance and many "
+            "steps.",
         }),
         "variant": (["bh2", "bh1"], {
             "default": "bh2",
@@ -80,7 +81,8 @@ def search_settings() -> dict[str, Widget]:
 
 def first_seed() -> Widget:
     return ("INT", {
-        "default": 1000, "min": 0, "max": 0xFFFFFFFFFFFFFFFF - 2000, "control_after_generate": False,
+        "default": 1000, "min": 0, "max": 0xFFFFFFFFFFFFFFFF - 2000,
+        "control_after_generate": False,
         "tooltip": "The first of the consecutive seeds. Use others for your images: the ratios "
         "have seen these.",
     })  # fmt: skip

@@ -10,19 +10,18 @@ from typing import Any
 import torch
 
 from ..solvers import Schedule, get_solver
-from ..solvers.compensation import interpolation_weights
 from ..solvers.grid import Grid, make_grid
 from ..solvers.inputs import check_settings, check_state
-from ..solvers.loop import Model, combine, run_plan, state_dtype
+from ..solvers.loop import Model, run_plan, state_dtype
 from ..solvers.plan import Settings, Step, make_plan
+from .greedy import LOSSES, greedy_search
 from .points import ExtraArgs, PointModel, Tally
 from .reference import reference_sigmas, reference_states, state_at, union
-from .schedule import Identity, RatioSchedule, Report, geometric_mean_ratio, settings_of
-from .search import MOST_TRIES, VectorSearch, closed_form
+from .schedule import Identity, RatioSchedule, Report, geometric_mean_ratio
+from .search import MOST_TRIES
 
 #: Model calls of the reference trajectory, unless the caller says otherwise.
 REFERENCE_CALLS = 64
-LOSSES = ("relative", "mean")
 
 Progress = Callable[[int, int], None]
 Interrupt = Callable[[], None]
@@ -86,17 +85,28 @@ def calibrate(
         TypeError, ValueError: an argument does not fit; the message says what was expected.
     """
     task = _Task.make(
-        x, schedule, check, chunk, solver, order, variant, dc_order, lower_order, variable,
-        first_corrector, loss, reference_calls, extra_args, identity,
-    )  # fmt: skip
+        x,
+        schedule,
+        check=check,
+        extra_args=extra_args,
+        chunk=chunk,
+        solver=solver,
+        order=order,
+        variant=variant,
+        dc_order=dc_order,
+        lower_order=lower_order,
+        variable=variable,
+        first_corrector=first_corrector,
+        loss=loss,
+        reference_calls=reference_calls,
+        **identity,
+    )
     grid = task.check_grid(sigmas)
     tally = Tally(progress, interrupt, task.reference_work([grid]) + task.search_work(grid))
     check_state(model, x, schedule)
     with torch.no_grad():
         everyone = task.point_model(model, range(len(x)), tally)
-        states = reference_states(
-            everyone, task.start, grid.sigmas, schedule, task.reference_calls
-        )
+        states = reference_states(everyone, task.start, grid.sigmas, schedule, task.reference_calls)
         result = task.run(model, grid, states, everyone.calls, cfg, tally)
     tally.add(tally.total - tally.done)
     return result
@@ -109,21 +119,9 @@ def calibrate_grid(
     schedule: Schedule,
     grids: Sequence[torch.Tensor | Sequence[float]],
     cfgs: Sequence[float],
-    check: int = 0,
-    extra_args: ExtraArgs = None,
-    chunk: int | None = None,
-    solver: str = "dc_solver",
-    order: int = 2,
-    variant: str = "bh2",
-    dc_order: int = 2,
-    lower_order: bool | str = True,
-    variable: str = "t",
-    first_corrector: bool = True,
-    loss: str = "relative",
-    reference_calls: int = REFERENCE_CALLS,
     progress: Progress | None = None,
     interrupt: Interrupt | None = None,
-    **identity: Any,
+    **options: Any,
 ) -> list[RatioSchedule]:
     """:func:`calibrate` for every pair of a grid and a guidance scale.
 
@@ -135,13 +133,16 @@ def calibrate_grid(
         x: starting states; all grids must start at the same sigma.
         grids: the sigmas of each step count.
         cfgs: the guidance scales.
+        progress, interrupt: as in :func:`calibrate`, over all of the work.
+        options: the other arguments of :func:`calibrate` (all but ``sigmas`` and ``cfg``).
 
-    The other arguments, the order of the points and the errors are those of :func:`calibrate`.
+    Returns:
+        The calibrations, scale by scale and within each in the order of the grids.
+
+    Raises:
+        TypeError, ValueError: as :func:`calibrate`, and where the grids start at several sigmas.
     """
-    task = _Task.make(
-        x, schedule, check, chunk, solver, order, variant, dc_order, lower_order, variable,
-        first_corrector, loss, reference_calls, extra_args, identity,
-    )  # fmt: skip
+    task = _Task.make(x, schedule, **options)
     checked = [task.check_grid(sigmas) for sigmas in grids]
     if not checked or not cfgs:
         raise ValueError(
@@ -164,9 +165,7 @@ def calibrate_grid(
         for guided, cfg in zip(models, cfgs):
             everyone = task.point_model(guided, range(len(x)), tally)
             times = union([grid.sigmas for grid in checked], schedule)
-            states = reference_states(
-                everyone, task.start, times, schedule, task.reference_calls
-            )
+            states = reference_states(everyone, task.start, times, schedule, task.reference_calls)
             for k, grid in enumerate(checked):
                 calls = everyone.calls if k == 0 else 0
                 results.append(task.run(guided, grid, states, calls, float(cfg), tally))
@@ -197,20 +196,22 @@ class _Task:
         cls,
         x: torch.Tensor,
         schedule: Schedule,
-        check: int,
-        chunk: int | None,
-        solver: str,
-        order: int,
-        variant: str,
-        dc_order: int,
-        lower_order: bool | str,
-        variable: str,
-        first_corrector: bool,
-        loss: str,
-        reference_calls: int,
-        extra_args: ExtraArgs,
-        identity: dict[str, Any],
+        *,
+        check: int = 0,
+        extra_args: ExtraArgs = None,
+        chunk: int | None = None,
+        solver: str = "dc_solver",
+        order: int = 2,
+        variant: str = "bh2",
+        dc_order: int = 2,
+        lower_order: bool | str = True,
+        variable: str = "t",
+        first_corrector: bool = True,
+        loss: str = "relative",
+        reference_calls: int = REFERENCE_CALLS,
+        **identity: Any,
     ) -> _Task:
+        """Check the arguments.  Raises TypeError and ValueError."""
         check_state(print, x, schedule)
         entry = get_solver(solver)
         if not entry.compensates:
@@ -306,7 +307,7 @@ class _Task:
         end = tally.done + self.search_work(grid)
         truth = [state_at(states, sigma, self.schedule) for sigma in grid.sigmas]
         searching = self.point_model(model, range(self.points), tally)
-        found, losses, plain = _greedy(
+        found = greedy_search(
             searching,
             self.start[: self.points],
             [state[: self.points] for state in truth],
@@ -315,7 +316,7 @@ class _Task:
             self.loss,
         )
         result = RatioSchedule(
-            ratios=found,
+            ratios=found.ratios,
             sigmas=grid.sigmas,
             cfg=cfg,
             solver=self.solver,
@@ -327,12 +328,12 @@ class _Task:
             first_corrector=self.settings.first_corrector,
             identity=self.identity,
             report=Report(
-                losses=losses,
-                losses_plain=plain,
+                losses=found.losses,
+                losses_plain=found.losses_plain,
                 search_calls=searching.calls,
                 reference_calls=reference_calls,
                 points=self.points,
-                found=found,
+                found=found.ratios,
             ),
         )
         if self.check:
@@ -382,135 +383,3 @@ class _Task:
             report=report,
             notes=("compensation did not help on the check seeds: the ratios stay 1",),
         )
-
-
-def _greedy(
-    model: PointModel,
-    x: torch.Tensor,
-    truth: Sequence[torch.Tensor],
-    grid: Grid,
-    plan: Sequence[Step],
-    loss: str,
-) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]:
-    """The ratios step by step, the loss after each step, and that loss with a ratio of 1."""
-    ratios: list[float] = []
-    losses: list[float] = []
-    plain: list[float] = []
-    state = x
-    buffer: list[torch.Tensor] = []
-    denoised: torch.Tensor | None = None
-    for i, step in enumerate(plan):
-        if step.calls_model:
-            if denoised is None:
-                denoised = model(state, _batch(state, grid.sigmas[i]))
-            if step.replaces_newest:
-                del buffer[0]
-            buffer.insert(0, denoised)
-        attempt = _Attempt(model, step, state, buffer, grid.sigmas[i + 1], truth[i + 1], loss)
-        ratio = _best_ratio(attempt)
-        ratios.append(ratio)
-        losses.append(attempt.losses[ratio])
-        plain.append(attempt.losses[1.0])
-        state, denoised, buffer = attempt.accepted(ratio)
-        del buffer[step.keep :]
-    return tuple(ratios), tuple(losses), tuple(plain)
-
-
-def _best_ratio(attempt: _Attempt) -> float:
-    """Search where compensation can act; else try 1 alone."""
-    step = attempt.step
-    if not step.nodes:
-        attempt.residual(1.0)
-        return 1.0
-    if step.correct is None:
-        ratio, _ = closed_form(len(step.nodes) - 1, attempt.residual)
-        return ratio
-    search = VectorSearch()
-    while (ratio := search.propose()) is not None:
-        search.add(ratio, attempt.residual(ratio))
-    return search.ratios[search.best]
-
-
-@dataclass
-class _Outcome:
-    state: torch.Tensor
-    denoised: torch.Tensor | None
-    newest: torch.Tensor | None
-
-
-class _Attempt:
-    """One step tried with several ratios, 1 first; remembers the outcome of the best alone."""
-
-    def __init__(
-        self,
-        model: PointModel,
-        step: Step,
-        state: torch.Tensor,
-        buffer: Sequence[torch.Tensor],
-        sigma_next: float,
-        truth: torch.Tensor,
-        loss: str,
-    ) -> None:
-        self.step = step
-        #: The mean square distance to the reference, by ratio.
-        self.losses: dict[float, float] = {}
-        self._model = model
-        self._state = state
-        self._buffer = buffer
-        self._sigma_next = sigma_next
-        self._truth = truth
-        self._relative = loss == "relative"
-        self._weights: torch.Tensor | None = None
-        self._best: tuple[float, float, _Outcome] | None = None
-
-    def residual(self, ratio: float) -> torch.Tensor:
-        """The weighted distance of the corrected state after the step with this ratio."""
-        outcome = self._run(ratio)
-        residual = outcome.state - self._truth
-        self.losses[ratio] = float(residual.double().square().mean())
-        if self._weights is None:
-            self._weights = _point_weights(residual) if self._relative else torch.ones(())
-        residual = residual * self._weights
-        loss = float(residual.double().square().mean())
-        if self._best is None or loss < self._best[1]:
-            self._best = (ratio, loss, outcome)
-        return residual
-
-    def accepted(
-        self, ratio: float
-    ) -> tuple[torch.Tensor, torch.Tensor | None, list[torch.Tensor]]:
-        """State, output at it (None where not yet called) and buffer after the step."""
-        kept = self._best
-        outcome = kept[2] if kept is not None and kept[0] == ratio else self._run(ratio)
-        buffer = list(self._buffer)
-        if outcome.newest is not None:
-            buffer[0] = outcome.newest
-        return outcome.state, outcome.denoised, buffer
-
-    def _run(self, ratio: float) -> _Outcome:
-        step = self.step
-        buffer = list(self._buffer)
-        newest = None
-        if step.nodes and ratio != 1.0:
-            newest = combine(interpolation_weights(step.nodes, ratio), buffer)
-            buffer[0] = newest
-        state = combine((step.state, *step.outputs), (self._state, *buffer))
-        if step.correct is None:
-            return _Outcome(state, None, newest)
-        denoised = self._model(state, _batch(state, self._sigma_next))
-        return _Outcome(combine((1.0, *step.correct), (state, denoised, *buffer)), denoised, newest)
-
-
-def _point_weights(residual: torch.Tensor) -> torch.Tensor:
-    """One over each point's root mean square, shaped to multiply the residual."""
-    squares = residual.double().square().flatten(1).mean(dim=1)
-    floor = 1e-6 * squares.mean() + 1e-30
-    weights = (squares + floor).rsqrt().to(residual.dtype)
-    return weights.view(-1, *[1] * (residual.ndim - 1))
-
-
-def _batch(x: torch.Tensor, sigma: float) -> torch.Tensor:
-    return torch.full((x.shape[0],), sigma, dtype=x.dtype)
-
-
-__all__ = ["REFERENCE_CALLS", "calibrate", "calibrate_grid", "settings_of"]

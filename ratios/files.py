@@ -122,7 +122,9 @@ def _strict_json(content: bytes, what: str) -> dict[str, Any]:
         raise RecordError(f"{what}: {name} is no number")
 
     try:
-        value = json.loads(content.decode("utf-8"), object_pairs_hook=pairs, parse_constant=constant)
+        value = json.loads(
+            content.decode("utf-8"), object_pairs_hook=pairs, parse_constant=constant
+        )
     except (ValueError, RecursionError) as error:
         if isinstance(error, RecordError):
             raise
@@ -134,14 +136,14 @@ def _strict_json(content: bytes, what: str) -> dict[str, Any]:
 
 def _write_atomically(target: Path, content: bytes) -> None:
     """Write beside the target, then take its place; on any failure nothing is left behind."""
-    handle, name = tempfile.mkstemp(prefix=".writing-", suffix=".tmp", dir=target.parent)
+    handle, temporary = tempfile.mkstemp(prefix=".writing-", suffix=".tmp", dir=target.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(name, target)
+        Path(temporary).replace(target)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(name)
+            Path(temporary).unlink()
         raise

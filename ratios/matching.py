@@ -13,9 +13,7 @@ from .schedule import RatioSchedule
 SAME_POINT = 0.05
 
 
-def carry_over(
-    found: RatioSchedule, sigmas: Sequence[float], schedule: Schedule
-) -> RatioSchedule:
+def carry_over(found: RatioSchedule, sigmas: Sequence[float], schedule: Schedule) -> RatioSchedule:
     """The ratios for a run over ``sigmas``, and in the notes what was done.
 
     A run over the grid that the ratios are for gets them as they are, and so does a run of as many

@@ -6,6 +6,7 @@ import io
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +44,7 @@ def import_official(
         content = file.read(_MOST_BYTES + 1)
     if len(content) > _MOST_BYTES:
         raise RatioFileError(f"{source.name}: expected at most {_MOST_BYTES} bytes, got more.")
-    settings = {"lower_order": "final", "first_corrector": False}
+    settings: dict[str, Any] = {"lower_order": "final", "first_corrector": False}
     identity = Identity(fingerprint=fingerprint)
     try:
         if source.suffix.lower() == ".npy":

@@ -75,7 +75,7 @@ def reference_states(
 ) -> dict[float, torch.Tensor]:
     """The states of all points at each of ``sigmas``, on the CPU."""
     fine, places = reference_sigmas(sigmas, schedule, calls)
-    wanted = {place: sigma for place, sigma in zip(places, sigmas)}
+    wanted = dict(zip(places, sigmas))
     states: dict[float, torch.Tensor] = {}
 
     def keep(info: dict[str, object]) -> None:
@@ -101,9 +101,7 @@ def union(grids: Sequence[Sequence[float]], schedule: Schedule) -> list[float]:
     return merged
 
 
-def state_at(
-    states: dict[float, torch.Tensor], sigma: float, schedule: Schedule
-) -> torch.Tensor:
+def state_at(states: dict[float, torch.Tensor], sigma: float, schedule: Schedule) -> torch.Tensor:
     """The reference state at this sigma."""
     if sigma in states:
         return states[sigma]

@@ -109,7 +109,9 @@ class VectorSearch:
         return total
 
 
-def closed_form(degree: int, residual: Callable[[float], torch.Tensor]) -> tuple[float, VectorSearch]:
+def closed_form(
+    degree: int, residual: Callable[[float], torch.Tensor]
+) -> tuple[float, VectorSearch]:
     """The best ratio where the residual is a polynomial of this degree in it.
 
     ``residual`` costs no model call.  Returns the ratio and the search, whose first entry is that

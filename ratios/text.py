@@ -44,7 +44,8 @@ def describe_cpr(cpr: CPR) -> str:
     """What a regression covers and what it was fitted on."""
     lines = [
         f"DC-Solver CPR: {cpr.steps_range[0]} to {cpr.steps_range[1]} steps, "
-        f"CFG {cpr.cfg_range[0]:g} to {cpr.cfg_range[1]:g}, fitted on {len(cpr.fitted)} calibrations"
+        f"CFG {cpr.cfg_range[0]:g} to {cpr.cfg_range[1]:g}, "
+        f"fitted on {len(cpr.fitted)} calibrations"
     ]
     for schedule in cpr.fitted:
         gain = schedule.report.gain if schedule.report is not None else None

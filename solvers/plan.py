@@ -101,7 +101,9 @@ def make_plan(
     def label(sigma: float) -> float:
         if settings.dc_order is None:
             return math.nan
-        return schedule.model_time(sigma) if settings.variable == "t" else schedule.half_logsnr(sigma)
+        return (
+            schedule.model_time(sigma) if settings.variable == "t" else schedule.half_logsnr(sigma)
+        )
 
     history = _History()
     for sigma in reversed(earlier_sigmas):
@@ -126,9 +128,7 @@ def make_plan(
     return _with_keep(steps)
 
 
-def _make_step(
-    grid: Grid, i: int, history: _History, settings: Settings, ratio: float
-) -> Step:
+def _make_step(grid: Grid, i: int, history: _History, settings: Settings, ratio: float) -> Step:
     sigma, sigma_next = grid.sigmas[i], grid.sigmas[i + 1]
     signal, signal_next = grid.signals[i], grid.signals[i + 1]
     h = grid.lambdas[i + 1] - grid.lambdas[i]

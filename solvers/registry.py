@@ -40,6 +40,4 @@ def get_solver(name: str) -> Solver:
     try:
         return SOLVERS[name]
     except (KeyError, TypeError):
-        raise ValueError(
-            f"solver: expected one of {', '.join(SOLVERS)}, got {name!r}."
-        ) from None
+        raise ValueError(f"solver: expected one of {', '.join(SOLVERS)}, got {name!r}.") from None

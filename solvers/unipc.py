@@ -30,10 +30,7 @@ def predictor_weights(distances: Sequence[float], h: float, variant: str) -> tup
     if order == 1:
         return (0.0,)
     ratios = [distance / h for distance in distances]
-    if order == 2:
-        a = [0.5]
-    else:
-        a = _solve(ratios, _moments(-h, order - 1, variant))
+    a = [0.5] if order == 2 else _solve(ratios, _moments(-h, order - 1, variant))
     scale = -_b(-h, variant)
     older = [scale * a_k / r_k for a_k, r_k in zip(a, ratios)]
     return (-math.fsum(older), *older)
@@ -70,7 +67,7 @@ def _moments(eta: float, count: int, variant: str) -> list[float]:
 
 
 def _g(eta: float, n: int) -> float:
-    """``g_1 = expm1(eta)/eta - 1``, ``g_{n+1} = g_n/eta - 1/(n+1)!``; a series where they cancel."""
+    """``g_1 = expm1(eta)/eta - 1``, ``g_{n+1} = g_n/eta - 1/(n+1)!``; where they cancel, a series."""
     if abs(eta) < 1.0:
         return math.fsum(eta**k / math.factorial(k + n) for k in range(1, 24))
     g = math.expm1(eta) / eta - 1.0

@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 
 import torch
-
 from dc_solver.solvers import FlowSchedule, Schedule, VPSchedule
 
 
@@ -35,7 +34,7 @@ class Gaussian:
 
     def exact(self, x: torch.Tensor, sigma: float, target: float) -> torch.Tensor:
         """The solution at ``target`` of the ODE that passes through ``x`` at ``sigma``."""
-        a, b = ((1.0 - sigma, 1.0 - target) if self.kind == "flow" else (1.0, 1.0))
+        a, b = (1.0 - sigma, 1.0 - target) if self.kind == "flow" else (1.0, 1.0)
         before = a * a * self.variance + sigma * sigma
         after = b * b * self.variance + target * target
         return b * self.mean + (x - a * self.mean) * math.sqrt(after / before)

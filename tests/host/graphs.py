@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
-
 from dc_solver.demo import emoji
+from safetensors.torch import load_file, save_file
 
 Graph = dict[str, dict[str, Any]]
 
@@ -27,7 +26,10 @@ def model_graph(kind: str, conditions: torch.Tensor, folder: Path, batch: int = 
 
     ``kind`` is "eps", "flow", or "v" (the eps weights read as v: nonsense, but a v model).
     """
-    file = folder / f"conditions_{len(conditions)}_{abs(hash(conditions.numpy().tobytes()))}.safetensors"
+    file = (
+        folder
+        / f"conditions_{len(conditions)}_{abs(hash(conditions.numpy().tobytes()))}.safetensors"
+    )
     save_file({"conditions": conditions.contiguous()}, file)
     weights = "emoji_flow" if kind == "flow" else "emoji_eps"
     graph = {

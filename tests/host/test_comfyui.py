@@ -14,12 +14,11 @@ import numpy as np
 import pytest
 import torch
 from comfy_server import ROOT, ComfyServer, PromptError
-from graphs import CALIBRATION, batch_points, inputs, model_graph, node, saved_latent
-from PIL import Image
-
 from dc_solver import ratios
 from dc_solver.demo import emoji, grids
 from dc_solver.solvers import sample
+from graphs import CALIBRATION, batch_points, inputs, model_graph, node, saved_latent
+from PIL import Image
 
 CFG = 3.0
 STEPS = 5
@@ -27,9 +26,7 @@ BATCH = 8
 SEED = 424242
 
 
-def library_sample(
-    kind: str, points: emoji.Points, steps: int, **options: Any
-) -> torch.Tensor:
+def library_sample(kind: str, points: emoji.Points, steps: int, **options: Any) -> torch.Tensor:
     """The same run in Python."""
     model = emoji.load(kind)
     sigmas = grids.make_sigmas("simple", model.sigmas, steps, flow=kind == "flow")

@@ -1,0 +1,106 @@
+"""The command line: ``python -m dc_solver``, or ``python .`` in a checkout."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def _pack() -> Any:
+    """This pack, under one name however it was started."""
+    if __package__:
+        return importlib.import_module(__package__)
+    root = Path(__file__).resolve().parent
+    spec = importlib.util.spec_from_file_location(
+        "dc_solver", root / "__init__.py", submodule_search_locations=[str(root)]
+    )
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["dc_solver"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _demo(pack: str, options: argparse.Namespace) -> None:
+    run = importlib.import_module(f"{pack}.demo.run")
+    run.run_demo(
+        options.model, options.scheduler, options.cfg, options.images, Path(options.output)
+    )
+
+
+def _calibrate(pack: str, options: argparse.Namespace) -> None:
+    emoji = importlib.import_module(f"{pack}.demo.emoji")
+    experiment = importlib.import_module(f"{pack}.demo.experiment")
+    ratios = importlib.import_module(f"{pack}.ratios")
+    text = importlib.import_module(f"{pack}.ratios.text")
+    run = importlib.import_module(f"{pack}.demo.run")
+    task = experiment.Experiment(emoji.load(options.model), options.cfg[0], options.scheduler)
+    with run.progress_bar("calibrating") as progress:
+        found = task.calibrate(options.steps, options.cfg, progress)
+    if len(found) == 1:
+        result, told = found[0], text.describe_ratios(found[0])
+    else:
+        result = ratios.fit_cpr(found)
+        told = text.describe_cpr(result)
+    print(told)
+    print(f"written: {ratios.save(result, options.output)}")
+
+
+def _predict(pack: str, options: argparse.Namespace) -> None:
+    ratios = importlib.import_module(f"{pack}.ratios")
+    text = importlib.import_module(f"{pack}.ratios.text")
+    source = Path(options.file)
+    official = source.suffix.lower() in (".npy", ".json")
+    found = ratios.import_official(source) if official else ratios.load(source)
+    if not isinstance(found, ratios.CPR):
+        raise ValueError(f"{source.name} holds ratios for one setting, not a CPR to predict with.")
+    print(text.describe_ratios(found.predict(options.steps, options.cfg)))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="dc_solver", description="DC-Solver: few-step sampling with calibrated ratios."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    demo = commands.add_parser("demo", help="compare the solvers on an embedded model")
+    demo.set_defaults(run=_demo)
+    demo.add_argument("--model", choices=("eps", "flow"), default="eps")
+    demo.add_argument("--scheduler", default="simple")
+    demo.add_argument("--cfg", type=float, default=3.0)
+    demo.add_argument("--images", type=int, default=64, help="held-out seeds")
+    demo.add_argument("--output", default="demo-output", help="folder for pictures and ratios")
+
+    calibrate = commands.add_parser("calibrate", help="calibrate an embedded model into a file")
+    calibrate.set_defaults(run=_calibrate)
+    calibrate.add_argument("output", help="the .safetensors file to write")
+    calibrate.add_argument("--model", choices=("eps", "flow"), default="eps")
+    calibrate.add_argument("--scheduler", default="simple")
+    calibrate.add_argument("--steps", type=int, nargs="+", default=[5], help="several make a CPR")
+    calibrate.add_argument("--cfg", type=float, nargs="+", default=[3.0], help="several make a CPR")
+
+    predict = commands.add_parser("predict", help="ratios for any steps and CFG from a CPR file")
+    predict.set_defaults(run=_predict)
+    predict.add_argument("file", help="a CPR file, or the authors' .npy")
+    predict.add_argument("--steps", type=int, required=True)
+    predict.add_argument("--cfg", type=float, required=True)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(_pack().__name__, options)
+    except (ValueError, TypeError, OSError) as error:
+        print(f"dc_solver: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

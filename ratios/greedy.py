@@ -1,0 +1,162 @@
+"""The greedy search over the steps (DC-Solver, 2409.03755, algorithm 1), without gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from ..solvers.compensation import interpolation_weights
+from ..solvers.grid import Grid
+from ..solvers.loop import combine
+from ..solvers.plan import Step
+from .points import PointModel
+from .search import VectorSearch, closed_form
+
+LOSSES = ("relative", "mean")
+
+
+@dataclass(frozen=True)
+class Found:
+    """The ratios, and after each step the mean square distance to the reference.
+
+    ``losses_plain`` is that distance with a ratio of 1 at the step itself.
+    """
+
+    ratios: tuple[float, ...]
+    losses: tuple[float, ...]
+    losses_plain: tuple[float, ...]
+
+
+def greedy_search(
+    model: PointModel,
+    x: torch.Tensor,
+    truth: Sequence[torch.Tensor],
+    grid: Grid,
+    plan: Sequence[Step],
+    loss: str,
+) -> Found:
+    """Search the ratio of each step in turn, and step on with the best.
+
+    ``x`` are the starting states, ``truth`` the reference states at each sigma of the grid,
+    ``loss`` "relative" or "mean" (see :func:`ratios.calibrate`).
+    """
+    ratios: list[float] = []
+    losses: list[float] = []
+    plain: list[float] = []
+    state = x
+    buffer: list[torch.Tensor] = []
+    denoised: torch.Tensor | None = None
+    for i, step in enumerate(plan):
+        if step.calls_model:
+            if denoised is None:
+                denoised = model(state, _batch(state, grid.sigmas[i]))
+            if step.replaces_newest:
+                del buffer[0]
+            buffer.insert(0, denoised)
+        attempt = _Attempt(model, step, state, buffer, grid.sigmas[i + 1], truth[i + 1], loss)
+        ratio = _best_ratio(attempt)
+        ratios.append(ratio)
+        losses.append(attempt.losses[ratio])
+        plain.append(attempt.losses[1.0])
+        state, denoised, buffer = attempt.accepted(ratio)
+        del buffer[step.keep :]
+    return Found(tuple(ratios), tuple(losses), tuple(plain))
+
+
+def _best_ratio(attempt: _Attempt) -> float:
+    """Search where compensation can act; else try 1 alone."""
+    step = attempt.step
+    if not step.nodes:
+        attempt.residual(1.0)
+        return 1.0
+    if step.correct is None:
+        ratio, _ = closed_form(len(step.nodes) - 1, attempt.residual)
+        return ratio
+    search = VectorSearch()
+    while (ratio := search.propose()) is not None:
+        search.add(ratio, attempt.residual(ratio))
+    return search.ratios[search.best]
+
+
+@dataclass
+class _Outcome:
+    state: torch.Tensor
+    denoised: torch.Tensor | None
+    newest: torch.Tensor | None
+
+
+class _Attempt:
+    """One step tried with several ratios, 1 first; remembers the outcome of the best alone."""
+
+    def __init__(
+        self,
+        model: PointModel,
+        step: Step,
+        state: torch.Tensor,
+        buffer: Sequence[torch.Tensor],
+        sigma_next: float,
+        truth: torch.Tensor,
+        loss: str,
+    ) -> None:
+        self.step = step
+        #: The mean square distance to the reference, by ratio.
+        self.losses: dict[float, float] = {}
+        self._model = model
+        self._state = state
+        self._buffer = buffer
+        self._sigma_next = sigma_next
+        self._truth = truth
+        self._relative = loss == "relative"
+        self._weights: torch.Tensor | None = None
+        self._best: tuple[float, float, _Outcome] | None = None
+
+    def residual(self, ratio: float) -> torch.Tensor:
+        """The weighted distance of the corrected state after the step with this ratio."""
+        outcome = self._run(ratio)
+        residual = outcome.state - self._truth
+        self.losses[ratio] = float(residual.double().square().mean())
+        if self._weights is None:
+            self._weights = _point_weights(residual) if self._relative else torch.ones(())
+        residual = residual * self._weights
+        loss = float(residual.double().square().mean())
+        if self._best is None or loss < self._best[1]:
+            self._best = (ratio, loss, outcome)
+        return residual
+
+    def accepted(
+        self, ratio: float
+    ) -> tuple[torch.Tensor, torch.Tensor | None, list[torch.Tensor]]:
+        """State, output at it (None where not yet called) and buffer after the step."""
+        kept = self._best
+        outcome = kept[2] if kept is not None and kept[0] == ratio else self._run(ratio)
+        buffer = list(self._buffer)
+        if outcome.newest is not None:
+            buffer[0] = outcome.newest
+        return outcome.state, outcome.denoised, buffer
+
+    def _run(self, ratio: float) -> _Outcome:
+        step = self.step
+        buffer = list(self._buffer)
+        newest = None
+        if step.nodes and ratio != 1.0:
+            newest = combine(interpolation_weights(step.nodes, ratio), buffer)
+            buffer[0] = newest
+        state = combine((step.state, *step.outputs), (self._state, *buffer))
+        if step.correct is None:
+            return _Outcome(state, None, newest)
+        denoised = self._model(state, _batch(state, self._sigma_next))
+        return _Outcome(combine((1.0, *step.correct), (state, denoised, *buffer)), denoised, newest)
+
+
+def _point_weights(residual: torch.Tensor) -> torch.Tensor:
+    """One over each point's root mean square, shaped to multiply the residual."""
+    squares = residual.double().square().flatten(1).mean(dim=1)
+    floor = 1e-6 * squares.mean() + 1e-30
+    weights = (squares + floor).rsqrt().to(residual.dtype)
+    return weights.view(-1, *[1] * (residual.ndim - 1))
+
+
+def _batch(x: torch.Tensor, sigma: float) -> torch.Tensor:
+    return torch.full((x.shape[0],), sigma, dtype=x.dtype)
