@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -57,6 +58,11 @@ def greedy_search(
             buffer.insert(0, denoised)
         attempt = _Attempt(model, step, state, buffer, grid.sigmas[i + 1], truth[i + 1], loss)
         ratio = _best_ratio(attempt)
+        if not math.isfinite(attempt.losses[1.0]):
+            raise ValueError(
+                f"model: expected finite outputs, got NaN or infinity in step {i + 1} of "
+                f"{grid.steps}, at sigma {grid.sigmas[i]:.6g}; check the model and its precision."
+            )
         ratios.append(ratio)
         losses.append(attempt.losses[ratio])
         plain.append(attempt.losses[1.0])
@@ -72,8 +78,8 @@ def _best_ratio(attempt: _Attempt) -> float:
         attempt.residual(1.0)
         return 1.0
     if step.correct is None:
-        ratio, _ = closed_form(len(step.nodes) - 1, attempt.residual)
-        return ratio
+        best, _ = closed_form(len(step.nodes) - 1, attempt.residual)
+        return best
     search = VectorSearch()
     while (ratio := search.propose()) is not None:
         search.add(ratio, attempt.residual(ratio))

@@ -1,0 +1,129 @@
+"""The embedded models, the demo and the command line, on a small scale."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from dc_solver import ratios
+from dc_solver.demo import emoji, grids
+from dc_solver.demo import run as demo
+from dc_solver.demo.experiment import Experiment, compare
+from dc_solver.solvers import sample
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.mark.parametrize("kind", emoji.KINDS)
+def test_the_models_predict_what_they_were_trained_to(kind: str) -> None:
+    """The denoised latent is nearer to the clean one than the noisy one is, at any noise."""
+    model = emoji.load(kind)
+    data = emoji.points(range(8))
+    sigmas = grids.make_sigmas("beta", model.sigmas, 30, flow=kind == "flow")
+    clean = sample(
+        model.denoiser(2.0), model.start(data.noise, float(sigmas[0])), sigmas,
+        schedule=model.schedule, extra_args={"condition": data.conditions}, disable=True,
+    )  # fmt: skip
+    errors = []
+    for sigma in (0.15, 0.6):
+        signal = 1.0 - sigma if kind == "flow" else 1.0
+        noisy = signal * clean + sigma * torch.randn(clean.shape, generator=seeded(5))
+        denoised = model.denoiser(1.0)(noisy, torch.full((8,), sigma), data.conditions)
+        errors.append(float((denoised - clean).square().mean() / sigma**2))
+    assert max(errors) < 0.85
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_the_model_tells_its_conditions_apart() -> None:
+    model = emoji.load("eps")
+    conditions = emoji.Conditions()
+    smiley = conditions.vector("Smileys & Emotion")[None]
+    flag = conditions.vector("Flags")[None]
+    x, sigma = 3.0 * torch.randn(1, *emoji.LATENT, generator=seeded(1)), torch.tensor([3.0])
+    a, b = (model.denoiser(3.0)(x, sigma, condition=c) for c in (smiley, flag))
+    assert float((a - b).square().mean()) > 0.05
+
+
+def test_decoded_images_are_images() -> None:
+    images = emoji.decode(torch.zeros(2, *emoji.LATENT))
+    assert images.shape == (2, 32, 32, 3)
+    assert float(images.min()) >= 0.0 and float(images.max()) <= 1.0
+
+
+@pytest.mark.parametrize("scheduler", grids.SCHEDULERS)
+@pytest.mark.parametrize("kind", emoji.KINDS)
+def test_every_grid_falls_to_zero(scheduler: str, kind: str) -> None:
+    table = emoji.load(kind).sigmas
+    for steps in (1, 2, 5, 20):
+        sigmas = grids.make_sigmas(scheduler, table, steps, flow=kind == "flow")
+        assert len(sigmas) == steps + 1 or scheduler == "ddim_uniform"
+        assert sigmas[-1] == 0.0 and bool((sigmas.diff() < 0.0).all())
+
+
+def test_calibration_beats_unipc_on_held_out_seeds() -> None:
+    """The point of it all, on a trained model: 8 steps, CFG 3, seeds never seen."""
+    task = Experiment(emoji.load("eps"), 3.0, "simple")
+    (found,) = task.calibrate([8], [3.0])
+    assert found.report is not None and found.report.verdict == "better"
+    data = emoji.points(range(90_000, 90_012))
+    truth = task.truth(data, int)
+    plain = task.row("", 8, data, truth, int, solver="unipc")
+    better = task.row("", 8, data, truth, int, ratios=found)
+    assert plain.calls == better.calls == 8
+    assert compare(better.errors, plain.errors).geometric_mean < 0.85
+
+
+def test_the_demo_writes_its_table_pictures_and_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "STEPS", (5, 6))
+    monkeypatch.setattr(demo, "CPR_STEPS", (5, 6))
+    monkeypatch.setattr(demo, "CPR_CFGS", (2.0, 4.0))
+    rows = demo.run_demo("eps", "simple", 3.0, 4, tmp_path, quiet=True)
+    assert {row.solver for row in rows} == {
+        "UniPC-2", "DDIM", "DPM-Solver++(2M)", "DC-Solver", "DC-Solver, CPR"
+    }  # fmt: skip
+    assert all(row.calls == row.steps for row in rows)
+    told = capsys.readouterr().out
+    assert "UniPC-2 on the same sigmas = 1" in told and "4 held-out seeds" in told
+    for name in ("contact_sheet.png", "ratios.png"):
+        pixels = np.asarray(Image.open(tmp_path / name).convert("L"), dtype=np.float32)
+        assert min(pixels.shape) > 300 and pixels.std() > 10.0
+    assert isinstance(ratios.load(tmp_path / "emoji_eps_5_steps.safetensors"), ratios.RatioSchedule)
+    assert isinstance(ratios.load(tmp_path / "emoji_eps_cpr.safetensors"), ratios.CPR)
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT), *arguments], capture_output=True, text=True, timeout=300
+    )
+
+
+def test_the_command_line_calibrates_and_predicts(tmp_path: Path) -> None:
+    file = tmp_path / "grid.safetensors"
+    made = command("calibrate", str(file), "--steps", "5", "6", "--cfg", "2", "4")
+    assert made.returncode == 0, made.stderr
+    assert "5 to 6 steps, CFG 2 to 4" in made.stdout
+    told = command("predict", str(file), "--steps", "5", "--cfg", "3")
+    assert told.returncode == 0 and "5 steps at CFG 3 on simple, predicted" in told.stdout
+    outside = command("predict", str(file), "--steps", "9", "--cfg", "3")
+    assert "outside the fitted range 5 to 6" in outside.stdout
+
+
+def test_the_command_line_says_what_is_wrong(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(b"not a calibration")
+    told = command("predict", str(broken), "--steps", "5", "--cfg", "3")
+    assert told.returncode == 1 and "broken.safetensors" in told.stderr
+    assert "Traceback" not in told.stderr
+    assert broken.read_bytes() == b"not a calibration"
+    none = command("predict", str(tmp_path / "none.safetensors"), "--steps", "5", "--cfg", "3")
+    assert none.returncode == 1 and "Traceback" not in none.stderr

@@ -1,0 +1,609 @@
+"""Ratio files: exact round trips, strict reading, whole or no writing."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import pickle
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import save as tensors_to_bytes
+
+from dc_solver.ratios import (
+    CPR,
+    Identity,
+    RatioFileError,
+    RatioSchedule,
+    Report,
+    import_official,
+    load,
+    save,
+)
+from dc_solver.ratios.files import MOST_BYTES, parse
+from dc_solver.ratios.records import to_record
+
+SCHEDULE = RatioSchedule(
+    ratios=(1.0, 1.0, 1.25, 0.8),
+    sigmas=(14.0, 5.0, 2.0, 0.5, 0.0),
+    cfg=4.5,
+    identity=Identity(fingerprint="abc", latent_shape=(4, 8, 8), seeds=(1, 2)),
+    report=Report(losses=(0.1, 0.2, 0.3, 0.4), points=5, verdict="better"),
+    notes=("a note",),
+)
+REGRESSION = CPR(
+    coefficients=tuple(0.1 * k for k in range(36)),
+    steps_range=(4, 10),
+    cfg_range=(1.0, 8.0),
+    ratio_range=(0.5, 2.0),
+    fitted=(SCHEDULE,),
+)
+
+
+# Round trips
+
+finite = st.floats(allow_nan=False, allow_infinity=False)
+positive = st.floats(min_value=0.0, allow_infinity=False)
+text = st.text(max_size=20)
+numbers = st.lists(finite, max_size=4).map(tuple)
+count = st.integers(0, 10**9)
+maybe = st.one_of(st.none(), text)
+
+identities = st.builds(
+    Identity,
+    fingerprint=maybe,
+    model_class=maybe,
+    prediction=maybe,
+    scheduler=maybe,
+    latent_shape=st.one_of(st.none(), st.lists(st.integers(0, 2**31), max_size=5).map(tuple)),
+    seeds=st.lists(st.integers(0, 2**64), max_size=4).map(tuple),
+    prompts_hash=maybe,
+)
+reports = st.builds(
+    Report,
+    losses=numbers,
+    losses_plain=numbers,
+    search_calls=count,
+    reference_calls=count,
+    check_calls=count,
+    points=count,
+    check_points=count,
+    errors=numbers,
+    errors_plain=numbers,
+    errors_dpmpp_2m=numbers,
+    found=numbers,
+    verdict=st.sampled_from(["better", "not better", "unchecked"]),
+)
+solver_settings = st.fixed_dictionaries(
+    {
+        "order": st.integers(1, 4),
+        "variant": st.sampled_from(["bh1", "bh2"]),
+        "dc_order": st.integers(1, 3),
+        "variable": st.sampled_from(["t", "lambda"]),
+        "lower_order": st.sampled_from([True, "final", False]),
+        "first_corrector": st.booleans(),
+    }
+)
+
+
+@st.composite
+def schedules(draw: st.DrawFn) -> RatioSchedule:
+    steps = draw(st.integers(0, 12))
+    sigmas = st.lists(positive, min_size=steps + 1, max_size=steps + 1).map(tuple)
+    return RatioSchedule(
+        ratios=tuple(draw(st.lists(finite, min_size=steps, max_size=steps))),
+        sigmas=draw(st.one_of(st.none(), sigmas)),
+        cfg=draw(st.one_of(st.none(), finite)),
+        origin=draw(st.sampled_from(["calibrated", "predicted", "imported"])),
+        identity=draw(identities),
+        report=draw(st.one_of(st.none(), reports)),
+        notes=draw(st.lists(text, max_size=3).map(tuple)),
+        **draw(solver_settings),
+    )
+
+
+def pair(values: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, Any]]:
+    return st.tuples(values, values).map(lambda two: (min(two), max(two)))
+
+
+regressions = st.builds(
+    lambda coefficients, how, **rest: CPR(coefficients=coefficients, **how, **rest),
+    coefficients=st.lists(finite, min_size=36, max_size=36).map(tuple),
+    how=solver_settings,
+    steps_range=pair(st.integers(1, 1000)),
+    cfg_range=pair(finite),
+    ratio_range=st.one_of(st.none(), pair(finite)),
+    identity=identities,
+    fitted=st.lists(schedules(), max_size=3).map(tuple),
+)
+quick = settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@quick
+@given(schedules())
+def test_a_schedule_comes_back_as_it_was(tmp_path: Path, obj: RatioSchedule) -> None:
+    assert load(save(obj, tmp_path / "a.safetensors")) == obj
+
+
+@quick
+@given(regressions)
+def test_a_regression_comes_back_as_it_was(tmp_path: Path, obj: CPR) -> None:
+    assert load(save(obj, tmp_path / "a.safetensors")) == obj
+
+
+@quick
+@given(st.integers(1, 16), st.floats(0.5, 12.0))
+def test_a_regression_predicts_the_same_after_a_round_trip(
+    tmp_path: Path, steps: int, cfg: float
+) -> None:
+    back = load(save(REGRESSION, tmp_path / "a.safetensors"))
+    assert isinstance(back, CPR)
+    assert back.predict(steps, cfg) == REGRESSION.predict(steps, cfg)
+
+
+@quick
+@given(st.binary(max_size=300))
+def test_garbage_is_refused_and_nothing_else_is_raised(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "garbage.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(RatioFileError, match=r"garbage\.safetensors"):
+        load(path)
+
+
+GOOD = {
+    name: tensors_to_bytes(arrays, metadata={"dc_solver": json.dumps(record)})
+    for name, (record, arrays) in (("ratios", to_record(SCHEDULE)), ("cpr", to_record(REGRESSION)))
+}
+
+
+@quick
+@given(
+    st.sampled_from(sorted(GOOD)),
+    st.floats(0.0, 1.0, exclude_max=True),
+    st.integers(1, 255),
+)
+def test_a_flipped_byte_is_read_or_refused(
+    tmp_path: Path, kind: str, place: float, flip: int
+) -> None:
+    """No byte leads to any other error, nor to an object that is not whole."""
+    content = bytearray(GOOD[kind])
+    content[int(place * len(content))] ^= flip
+    path = tmp_path / "flipped.safetensors"
+    path.write_bytes(content)
+    try:
+        back = load(path)
+    except RatioFileError as error:
+        assert "flipped.safetensors" in str(error)
+    else:
+        assert isinstance(back, (RatioSchedule, CPR))
+
+
+# Strict reading
+
+
+def rebuilt(
+    obj: RatioSchedule | CPR,
+    edit: Callable[[dict[str, Any], dict[str, np.ndarray]], Any] = lambda record, arrays: None,
+    metadata: dict[str, str] | None = None,
+    dump: Callable[[Any], str] = json.dumps,
+) -> bytes:
+    """The bytes of a file whose content was edited."""
+    record, arrays = to_record(obj)
+    record = json.loads(json.dumps(record))
+    edit(record, arrays)
+    return tensors_to_bytes(arrays, metadata=metadata or {"dc_solver": dump(record)})
+
+
+def put(*keys: Any, value: Any) -> Callable[[dict[str, Any], Any], None]:
+    def edit(record: Any, arrays: Any) -> None:
+        for key in keys[:-1]:
+            record = record[key]
+        record[keys[-1]] = value
+
+    return edit
+
+
+def drop(*keys: Any) -> Callable[[dict[str, Any], Any], None]:
+    def edit(record: Any, arrays: Any) -> None:
+        for key in keys[:-1]:
+            record = record[key]
+        del record[keys[-1]]
+
+    return edit
+
+
+def tensor(name: str, value: Any) -> Callable[[Any, dict[str, np.ndarray]], None]:
+    def edit(record: Any, arrays: dict[str, np.ndarray]) -> None:
+        arrays[name] = np.asarray(value)
+
+    return edit
+
+
+def no_tensor(name: str) -> Callable[[Any, dict[str, np.ndarray]], None]:
+    return lambda record, arrays: arrays.pop(name)
+
+
+def test_an_unedited_file_is_read() -> None:
+    assert parse(rebuilt(SCHEDULE)) == SCHEDULE
+    assert parse(rebuilt(REGRESSION)) == REGRESSION
+
+
+REFUSED: list[tuple[str, Any, str]] = [
+    ("unknown field", put("extra", value=1), "unknown field 'extra'"),
+    ("unknown in settings", put("settings", "eta", value=1), "unknown field 'eta'"),
+    ("unknown in identity", put("identity", "owner", value="x"), "unknown field 'owner'"),
+    ("unknown in report", put("report", "score", value=1), "unknown field 'score'"),
+    ("missing field", drop("cfg"), "expected a field 'cfg'"),
+    ("missing setting", drop("settings", "order"), "expected a field 'order'"),
+    ("missing in identity", drop("identity", "seeds"), "expected a field 'seeds'"),
+    ("missing in report", drop("report", "points"), "expected a field 'points'"),
+    ("missing kind", drop("kind"), "kind: expected"),
+    ("unknown kind", put("kind", value="lora"), "kind: expected .* got 'lora'"),
+    ("format", put("format", value="other"), "format: expected 'dc_solver', got 'other'"),
+    ("version above", put("version", value=2), "version: expected 1, got 2"),
+    ("version true", put("version", value=True), "version: expected 1, got True"),
+    ("version missing", drop("version"), "version: expected 1, got None"),
+    ("cfg text", put("cfg", value="4"), "cfg: expected a number"),
+    ("cfg bool", put("cfg", value=True), "cfg: expected a number"),
+    ("cfg huge", put("cfg", value=10**400), "cfg: expected a finite number"),
+    ("steps float", put("steps", value=4.0), "steps: expected a whole number"),
+    ("steps below", put("steps", value=-1), "steps: expected a whole number"),
+    ("steps beyond", put("steps", value=10**6), "steps: expected a whole number"),
+    ("steps short", put("steps", value=3), r"tensor 'ratios': expected shape \(3,\)"),
+    ("origin", put("origin", value="stolen"), "origin: expected"),
+    ("notes text", put("notes", value="note"), "notes: expected a list"),
+    ("notes number", put("notes", value=[1]), "notes: expected a text"),
+    ("notes long", put("notes", value=["x" * 5000]), "notes: expected a text of at most"),
+    ("notes many", put("notes", value=["x"] * 10_001), "notes: expected a list of at most"),
+    ("settings list", put("settings", value=[]), "settings: expected an object"),
+    ("solver", put("settings", "solver", value="euler"), "solver: expected one of"),
+    ("solver unipc", put("settings", "solver", value="unipc"), "unipc runs without compensation"),
+    ("order", put("settings", "order", value=9), "order: expected one of"),
+    ("order text", put("settings", "order", value="2"), "order: expected a whole number"),
+    ("variant", put("settings", "variant", value="bh3"), "variant: expected one of"),
+    ("variable", put("settings", "variable", value="sigma"), "variable: expected one of"),
+    ("dc_order", put("settings", "dc_order", value=4), "dc_order: expected one of"),
+    ("lower_order", put("settings", "lower_order", value="last"), "lower_order: expected one of"),
+    ("lower_order 1", put("settings", "lower_order", value=1), "lower_order: expected"),
+    ("corrector", put("settings", "first_corrector", value=1), "first_corrector: expected true"),
+    ("seed", put("identity", "seeds", value=[-1]), "seeds: expected a whole number"),
+    ("shape", put("identity", "latent_shape", value=[4.5]), "latent_shape: expected a whole"),
+    ("fingerprint", put("identity", "fingerprint", value=7), "fingerprint: expected a text"),
+    ("verdict", put("report", "verdict", value="great"), "verdict: expected one of"),
+    ("losses", put("report", "losses", value=[None]), "losses: expected a number"),
+    ("calls", put("report", "search_calls", value=1.5), "search_calls: expected a whole number"),
+    ("no ratios", no_tensor("ratios"), "expected a tensor 'ratios', got none"),
+    ("unknown tensor", tensor("weights", [1.0]), "unknown tensor 'weights'"),
+    ("float32", tensor("ratios", np.ones(4, np.float32)), "expected float64, got float32"),
+    ("integers", tensor("ratios", np.ones(4, np.int64)), "expected float64, got int64"),
+    ("NaN", tensor("ratios", [1.0, 1.0, np.nan, 1.0]), "tensor 'ratios': expected finite"),
+    ("infinity", tensor("sigmas", [np.inf, 3.0, 2.0, 1.0, 0.0]), "'sigmas': expected finite"),
+    ("negative sigma", tensor("sigmas", [9.0, 3.0, 2.0, 1.0, -1.0]), "sigmas: expected"),
+    ("ratios length", tensor("ratios", np.ones(5)), r"'ratios': expected shape \(4,\)"),
+    ("ratios rank", tensor("ratios", np.ones((4, 1))), r"got \(4, 1\)"),
+    ("sigmas length", tensor("sigmas", np.ones(4)), r"'sigmas': expected shape \(5,\)"),
+]
+REFUSED_CPR: list[tuple[str, Any, str]] = [
+    ("coefficients", tensor("coefficients", np.ones(35)), r"expected shape \(36,\)"),
+    ("no coefficients", no_tensor("coefficients"), "expected a tensor 'coefficients'"),
+    ("range reversed", put("steps_range", value=[9, 4]), "steps_range: expected"),
+    ("range of one", put("cfg_range", value=[1.0]), "cfg_range: expected two numbers"),
+    ("steps 0", put("steps_range", value=[0, 4]), "steps_range: expected a whole number"),
+    ("ratio_range", put("ratio_range", value=[1.0, "x"]), "ratio_range: expected a number"),
+    ("fitted", put("fitted", value=[1]), "fitted: expected an object"),
+    ("fitted many", put("fitted", value=[{}] * 300), "fitted: expected a list of at most"),
+    ("inside fitted", put("fitted", 0, "extra", value=1), "unknown field 'extra'"),
+    ("fitted dropped", put("fitted", value=[]), "unknown tensor 'fitted"),
+    ("fitted NaN", tensor("fitted.0.ratios", [np.nan] * 4), "expected finite numbers"),
+]
+
+
+@pytest.mark.parametrize(
+    ("obj", "edit", "message"),
+    [pytest.param(SCHEDULE, edit, words, id=name) for name, edit, words in REFUSED]
+    + [pytest.param(REGRESSION, edit, words, id=f"cpr {name}") for name, edit, words in REFUSED_CPR],
+)
+def test_what_does_not_fit_is_refused_by_name(
+    tmp_path: Path, obj: RatioSchedule | CPR, edit: Any, message: str
+) -> None:
+    path = tmp_path / "odd.safetensors"
+    content = rebuilt(obj, edit)
+    path.write_bytes(content)
+    with pytest.raises(RatioFileError, match=message) as caught:
+        load(path)
+    assert str(caught.value).startswith("odd.safetensors: ")
+    assert path.read_bytes() == content
+
+
+def framed(header: str, data: bytes = b"") -> bytes:
+    raw = header.encode()
+    return struct.pack("<Q", len(raw)) + raw + data
+
+
+def double_key_header() -> bytes:
+    good = rebuilt(SCHEDULE)
+    (length,) = struct.unpack("<Q", good[:8])
+    header = good[8 : 8 + length].decode().rstrip()
+    return framed('{"__metadata__":{"dc_solver":"{}"},' + header[1:], good[8 + length :])
+
+
+BAD_BYTES = {
+    "empty": (b"", "fewer than 8 bytes"),
+    "short": (b"1234567", "fewer than 8 bytes"),
+    "text": (b"this is a text file, long enough to be one", "claim of"),
+    "oversized claim": (struct.pack("<Q", 2**63) + b"{}", f"claim of {2**63} bytes"),
+    "claim past the end": (struct.pack("<Q", 100) + b"{}", "claim of 100 bytes"),
+    "not JSON": (framed("{x}"), "header: expected JSON"),
+    "not an object": (framed("[]"), "header: expected a JSON object"),
+    "deep": (framed("[" * 100_000), "header: expected JSON"),
+    "no metadata": (tensors_to_bytes({"a": np.ones(2)}), "those of another kind"),
+    "other metadata": (
+        rebuilt(SCHEDULE, metadata={"format": "pt"}),
+        "those of another kind",
+    ),
+    "more metadata": (
+        rebuilt(SCHEDULE, metadata={"dc_solver": "{}", "other": "x"}),
+        "those of another kind",
+    ),
+    "metadata not JSON": (rebuilt(SCHEDULE, metadata={"dc_solver": "{"}), "metadata: expected"),
+    "metadata a list": (rebuilt(SCHEDULE, metadata={"dc_solver": "[]"}), "metadata: expected"),
+    "NaN in the metadata": (
+        rebuilt(SCHEDULE, put("cfg", value=float("nan"))),
+        "metadata: NaN is no number",
+    ),
+    "infinity in the metadata": (
+        rebuilt(SCHEDULE, put("cfg", value=float("-inf"))),
+        "metadata: -Infinity is no number",
+    ),
+    "overflow in the metadata": (
+        rebuilt(SCHEDULE, put("cfg", value=-77.5), dump=lambda r: json.dumps(r).replace(
+            "-77.5", "1e999"
+        )),
+        "cfg: expected a finite number",
+    ),
+    "a key twice in the metadata": (
+        rebuilt(SCHEDULE, dump=lambda r: json.dumps(r).replace("{", '{"cfg": 1.0, ', 1)),
+        "metadata: a key stands twice",
+    ),
+    "a key twice in the header": (double_key_header(), "header: a key stands twice"),
+    "truncated": (rebuilt(SCHEDULE)[:-8], "expected a safetensors file"),
+    "trailing bytes": (rebuilt(SCHEDULE) + b"\0" * 8, "expected a safetensors file"),
+    "too large": (rebuilt(SCHEDULE) + b"\0" * MOST_BYTES, f"at most {MOST_BYTES} bytes"),
+    "pickle": (pickle.dumps(SCHEDULE.ratios), "expected a safetensors"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_BYTES)
+def test_what_is_no_ratio_file_is_refused(tmp_path: Path, name: str) -> None:
+    content, message = BAD_BYTES[name]
+    path = tmp_path / "odd.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(RatioFileError, match=message):
+        load(path)
+    assert path.read_bytes() == content
+
+
+def test_every_truncation_is_refused(tmp_path: Path) -> None:
+    content = rebuilt(REGRESSION)
+    path = tmp_path / "cut.safetensors"
+    for length in [*range(0, 24), *range(24, len(content), 37)]:
+        path.write_bytes(content[:length])
+        with pytest.raises(RatioFileError):
+            load(path)
+
+
+def test_a_missing_file_is_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        load(tmp_path / "none.safetensors")
+
+
+# Writing
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_save_makes_the_folder_and_returns_the_path(tmp_path: Path) -> None:
+    path = save(SCHEDULE, str(tmp_path / "a" / "b" / "c.safetensors"))
+    assert path == tmp_path / "a" / "b" / "c.safetensors"
+    assert load(path) == SCHEDULE
+    assert names(path.parent) == ["c.safetensors"]
+
+
+def test_the_same_object_gives_the_same_bytes(tmp_path: Path) -> None:
+    one, two = (save(REGRESSION, tmp_path / name) for name in ("1", "2"))
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_an_earlier_calibration_is_replaced(tmp_path: Path) -> None:
+    path = save(SCHEDULE, tmp_path / "a.safetensors")
+    save(REGRESSION, path)
+    assert load(path) == REGRESSION
+    assert names(tmp_path) == ["a.safetensors"]
+
+
+@pytest.mark.parametrize("content", [b"", b"a picture", tensors_to_bytes({"a": np.ones(9)})])
+def test_a_foreign_file_is_not_replaced(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(RatioFileError, match="will not replace a file that is not a readable"):
+        save(SCHEDULE, path)
+    assert path.read_bytes() == content
+    assert names(tmp_path) == ["model.safetensors"]
+
+
+@pytest.mark.parametrize("obj", [{"ratios": [1.0]}, [1.0, 1.0], None, "ratios"])
+def test_another_object_is_not_written(tmp_path: Path, obj: Any) -> None:
+    with pytest.raises(TypeError, match="save: expected a RatioSchedule or a CPR, got"):
+        save(obj, tmp_path / "new" / "a.safetensors")
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("existing", [False, True])
+@pytest.mark.parametrize("broken", ["replace", "fsync"])
+def test_a_failing_disk_leaves_things_as_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str, existing: bool
+) -> None:
+    path = tmp_path / "a.safetensors"
+    if existing:
+        save(SCHEDULE, path)
+    before = path.read_bytes() if existing else b""
+
+    def refuse(*args: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, broken, refuse)
+        with pytest.raises(OSError, match="No space left"):
+            save(REGRESSION, path)
+    assert names(tmp_path) == (["a.safetensors"] if existing else [])
+    assert not existing or path.read_bytes() == before
+
+
+def test_what_is_saved_can_be_loaded_or_is_not_saved(tmp_path: Path) -> None:
+    """Objects at and past the limits of the format: never a file that load refuses."""
+    objects = [
+        RatioSchedule(ratios=(1.0,) * 1001),
+        RatioSchedule(ratios=(1.0,), notes=("x" * 5000,)),
+        RatioSchedule(ratios=(1.0,), identity=Identity(seeds=(-1,))),
+        RatioSchedule(ratios=(1.0,), report=Report(losses=(float("inf"),))),
+        RatioSchedule(ratios=(1.0,), report=Report(verdict="great")),
+        CPR((0.0,) * 36, steps_range=(0, 10), cfg_range=(1.0, 7.0)),
+        CPR((0.0,) * 36, steps_range=(5, 5000), cfg_range=(1.0, 7.0)),
+    ]
+    for number, obj in enumerate(objects):
+        path = tmp_path / f"{number}.safetensors"
+        try:
+            save(obj, path)
+        except ValueError:
+            assert not path.exists()
+        else:
+            assert load(path) == obj
+
+
+# The authors' files
+
+
+def npy(array: np.ndarray) -> bytes:
+    import io
+
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=True)
+    return buffer.getvalue()
+
+
+def npy_header(header: str, data: bytes = b"\0" * 288) -> bytes:
+    raw = header.encode() + b"\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(raw)) + raw + data
+
+
+def test_import_of_a_regression(tmp_path: Path) -> None:
+    values = np.linspace(-1.0, 1.0, 36).reshape(4, 3, 3)
+    for shaped in (values, values.ravel(), values.astype(np.float32), values.reshape(4, 9)):
+        path = tmp_path / "a.npy"
+        path.write_bytes(npy(shaped))
+        got = import_official(path, fingerprint="abc", steps_range=(4, 12), cfg_range=(2.0, 8.0))
+        assert isinstance(got, CPR)
+        assert got.coefficients == tuple(shaped.astype(np.float64).ravel().tolist())
+        assert (got.steps_range, got.cfg_range) == ((4, 12), (2.0, 8.0))
+        assert got.identity.fingerprint == "abc"
+
+
+def test_import_of_a_list(tmp_path: Path) -> None:
+    path = tmp_path / "a.JSON"
+    path.write_text("[1, 1.0, 1.25, 0.75]")
+    got = import_official(path, cfg=7.5)
+    assert isinstance(got, RatioSchedule)
+    assert got.ratios == (1.0, 1.0, 1.25, 0.75)
+    assert (got.origin, got.cfg, got.sigmas) == ("imported", 7.5, None)
+    assert (got.order, got.variant, got.dc_order, got.variable) == (2, "bh2", 2, "t")
+    assert (got.lower_order, got.first_corrector) == ("final", False)
+
+
+class Trap:
+    """Unpickled, it would leave a file behind."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return (Path.touch, (self.path,))
+
+
+def test_pickles_are_refused_and_not_run(tmp_path: Path) -> None:
+    sprung = tmp_path / "sprung"
+    trap = np.empty(36, dtype=object)
+    trap[:] = [Trap(sprung)] * 36
+    for content in (npy(trap), pickle.dumps(Trap(sprung))):
+        path = tmp_path / "a.npy"
+        path.write_bytes(content)
+        with pytest.raises(RatioFileError, match=r"a\.npy"):
+            import_official(path)
+        assert not sprung.exists()
+    pickle.loads(pickle.dumps(Trap(sprung)))
+    assert sprung.exists()  # the trap does work
+
+
+def zipped() -> bytes:
+    import io
+
+    buffer = io.BytesIO()
+    np.savez(buffer, a=np.ones(36))
+    return buffer.getvalue()
+
+
+BAD_OFFICIAL = {
+    "empty.npy": b"",
+    "text.npy": b"not an array at all",
+    "count.npy": npy(np.ones(35)),
+    "nan.npy": npy(np.full(36, np.nan)),
+    "text_array.npy": npy(np.array(["a"] * 36)),
+    "bool.npy": npy(np.ones(36, dtype=bool)),
+    "complex.npy": npy(np.ones(36, dtype=complex)),
+    "zip.npy": zipped(),
+    "cut.npy": npy(np.ones(36))[:-8],
+    "claim.npy": npy_header(
+        "{'descr': '<f8', 'fortran_order': False, 'shape': (10000000000000,), }"
+    ),
+    "nested.npy": npy_header("{'descr': '<f8', 'fortran_order': False, 'shape': " + "(" * 3000),
+    "huge.npy": npy(np.ones(200_000)),
+    "empty.json": b"",
+    "object.json": b"{}",
+    "none.json": b"[]",
+    "text.json": b'["1"]',
+    "bool.json": b"[true]",
+    "nested.json": b"[[1.0]]",
+    "nan.json": b"[NaN]",
+    "infinite.json": b"[1e999]",
+    "digits.json": b"[1" + b"0" * 400 + b"]",
+    "more_digits.json": b"[1" + b"0" * 5000 + b"]",
+    "deep.json": b"[" * 100_000,
+    "many.json": json.dumps([1.0] * 1001).encode(),
+    "bytes.json": b"\xff\xfe\xfd",
+    "other.txt": b"[1.0]",
+    "noending": b"[1.0]",
+}
+
+
+@pytest.mark.parametrize("name", BAD_OFFICIAL)
+def test_what_the_authors_would_not_write_is_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(BAD_OFFICIAL[name])
+    with pytest.raises(RatioFileError, match=name.replace(".", r"\.")):
+        import_official(path)
+
+
+def test_the_tables_above_hold_each_case_once() -> None:
+    for cases in (REFUSED, REFUSED_CPR):
+        for (one, *_), (two, *_) in itertools.combinations(cases, 2):
+            assert one != two

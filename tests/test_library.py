@@ -1,0 +1,45 @@
+"""Names in the library stay inside its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from dc_solver.ratios.library import free_path, path_in
+from hypothesis import given
+from hypothesis import strategies as st
+
+BAD = ("", "  ", ".", "..", "../x", "a/b", "a\\b", "/etc/passwd", "C:x", "nul", "NUL.x", "com1",
+       "a\0b", "a\nb", ".hidden", "x" * 200, "a*", "a?")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_names_are_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="name: expected"):
+        path_in(tmp_path, name)
+
+
+@pytest.mark.parametrize("name", ["my model", "mój-model_2", "模型", "a.b", "sdxl.safetensors"])
+def test_good_names_in_any_script(name: str, tmp_path: Path) -> None:
+    path = path_in(tmp_path, name)
+    assert path.parent == tmp_path and path.name.endswith(".safetensors")
+    assert path.name.count(".safetensors") == 1
+
+
+@given(st.text(max_size=60))
+def test_no_name_leaves_the_folder(name: str) -> None:
+    folder = Path("/library")
+    try:
+        path = path_in(folder, name)
+    except ValueError:
+        return
+    assert path.parent == folder and path.resolve().parent == folder.resolve()
+
+
+def test_a_taken_name_gets_a_number(tmp_path: Path) -> None:
+    path = path_in(tmp_path, "one")
+    assert free_path(path) == path
+    path.write_bytes(b"")
+    assert free_path(path).name == "one_02.safetensors"
+    free_path(path).write_bytes(b"")
+    assert free_path(path).name == "one_03.safetensors"

@@ -1,0 +1,51 @@
+"""Carrying ratios over to the sigmas of a run."""
+
+from __future__ import annotations
+
+import pytest
+from dc_solver.ratios import RatioSchedule
+from dc_solver.ratios.matching import carry_over
+from dc_solver.solvers import FlowSchedule, VPSchedule
+
+SIGMAS = (14.6, 5.0, 2.3, 1.16, 0.57, 0.0)
+FOUND = RatioSchedule((1.0, 1.0, 1.1, 0.9, 1.3), sigmas=SIGMAS, cfg=3.0)
+
+
+def test_the_same_grid_gets_the_ratios_as_they_are() -> None:
+    assert carry_over(FOUND, SIGMAS, VPSchedule()) is FOUND
+    near = [sigma * 1.002 for sigma in SIGMAS]
+    assert carry_over(FOUND, near, VPSchedule()) is FOUND
+
+
+def test_a_tail_gets_the_ratios_of_its_own_steps() -> None:
+    tail = carry_over(FOUND, SIGMAS[2:], VPSchedule())
+    assert tail.ratios == (1.1, 0.9, 1.3)
+    assert tail.steps == 3 and "part of the calibrated grid" in tail.notes[-1]
+    head = carry_over(FOUND, SIGMAS[:4], VPSchedule())
+    assert head.ratios == (1.0, 1.0, 1.1)
+
+
+def test_steps_of_no_such_grid_get_one() -> None:
+    mixed = carry_over(FOUND, (14.6, 5.0, 2.3, 0.9, 0.3, 0.0), VPSchedule())
+    assert mixed.ratios == (1.0, 1.0, 1.0, 1.0, 1.0) and "2 of 5" in mixed.notes[-1]
+    other = carry_over(FOUND, (10.0, 3.0, 1.5, 0.0), VPSchedule())
+    assert not other.active and "without compensation" in other.notes[-1]
+    assert FOUND.notes == (), "the argument is left as it is"
+
+
+def test_without_sigmas_the_number_of_steps_decides() -> None:
+    bare = RatioSchedule((1.0, 1.0, 1.2))
+    assert carry_over(bare, (9.0, 3.0, 1.0, 0.0), VPSchedule()) is bare
+    other = carry_over(bare, (9.0, 3.0, 0.0), VPSchedule())
+    assert other.ratios == (1.0, 1.0) and "for 3 steps and this run has 2" in other.notes[-1]
+
+
+def test_flow_grids_match_at_pure_noise() -> None:
+    found = RatioSchedule((1.0, 1.0, 1.1), sigmas=(1.0, 0.9, 0.6, 0.0))
+    assert carry_over(found, (1.0, 0.9, 0.6, 0.0), FlowSchedule()) is found
+    assert carry_over(found, (0.9, 0.6, 0.0), FlowSchedule()).ratios == (1.0, 1.1)
+
+
+@pytest.mark.parametrize("sigmas", [(), (1.0,)])
+def test_no_steps(sigmas: tuple[float, ...]) -> None:
+    assert carry_over(FOUND, sigmas, VPSchedule()).steps == 0
