@@ -56,7 +56,9 @@ def main() -> None:
                 first = float(sigmas[0])
                 if first not in truths:
                     fine, _ = reference_sigmas([first, 0.0], model.schedule, 150)
-                    truths[first] = run(torch.tensor(fine), solver="unipc", order=3)
+                    truths[first] = run(
+                        torch.tensor(fine), solver="unipc", order=3, lower_order="final"
+                    )
                 logs = {}
                 for column in columns:
                     if column in RIVALS:

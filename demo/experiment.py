@@ -18,7 +18,7 @@ CALIBRATION_SEEDS = range(1000, 1010)
 CHECK_SEEDS = range(1010, 1016)
 HELD_OUT_FROM = 50_000
 #: Steps of the reference that all errors are measured against; calibration uses far fewer.
-TRUTH_STEPS = 160
+TRUTH_STEPS = 200
 
 Progress = Callable[[int, int], None]
 Tick = Callable[[int], object]
@@ -91,7 +91,9 @@ class Experiment:
 
     def truth(self, data: Points, tick: Tick) -> torch.Tensor:
         """The final latents of the trajectory in many small steps."""
-        latents, _ = self._sample(data, self.truth_sigmas(), tick, solver="unipc", order=3)
+        latents, _ = self._sample(
+            data, self.truth_sigmas(), tick, solver="unipc", order=3, lower_order="final"
+        )
         return latents
 
     def truth_sigmas(self) -> torch.Tensor:

@@ -74,7 +74,7 @@ class CPR:
         result has sigmas where this step count was calibrated.  Raises ValueError for fewer than 1
         step or a scale that is not finite.
         """
-        if isinstance(steps, bool) or int(steps) != steps or steps < 1:
+        if isinstance(steps, bool) or not math.isfinite(steps) or int(steps) != steps or steps < 1:
             raise ValueError(f"steps: expected a whole number of 1 or more, got {steps!r}.")
         if not math.isfinite(cfg):
             raise ValueError(f"cfg: expected a finite number, got {cfg!r}.")

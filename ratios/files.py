@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import struct
-import tempfile
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,10 @@ def save(obj: RatioSchedule | CPR, path: str | os.PathLike[str]) -> Path:
                 f"({error}); choose another name."
             ) from error
     content = save_tensors(arrays, metadata={_KEY: json.dumps(record, allow_nan=False)})
+    try:
+        parse(content)
+    except RecordError as error:
+        raise RatioFileError(f"{target.name}: cannot be saved ({error}).") from error
     if len(content) > MOST_BYTES:
         raise RatioFileError(f"{target.name}: {len(content)} bytes are more than {MOST_BYTES}.")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -136,14 +140,14 @@ def _strict_json(content: bytes, what: str) -> dict[str, Any]:
 
 def _write_atomically(target: Path, content: bytes) -> None:
     """Write beside the target, then take its place; on any failure nothing is left behind."""
-    handle, temporary = tempfile.mkstemp(prefix=".writing-", suffix=".tmp", dir=target.parent)
+    temporary = target.with_name(f".writing-{uuid.uuid4().hex}.tmp")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).replace(target)
+        temporary.replace(target)
     except BaseException:
         with contextlib.suppress(OSError):
-            Path(temporary).unlink()
+            temporary.unlink()
         raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import tokenize
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from .schedule import Identity, RatioSchedule
 
 _MOST_BYTES = 1024 * 1024
 _MOST_RATIOS = 1000
+#: What numpy and json raise on content that is not what it should be.
+_UNREADABLE = (ValueError, TypeError, RecursionError, EOFError, MemoryError, OverflowError,
+               SyntaxError, tokenize.TokenError)  # fmt: skip
 #: The ranges of the paper's experiments; the files themselves do not say what they were fitted on.
 STEPS_RANGE = (5, 10)
 CFG_RANGE = (1.5, 7.5)
@@ -59,7 +63,7 @@ def import_official(
             return RatioSchedule(
                 ratios=_ratios(content), cfg=cfg, origin="imported", identity=identity, **settings
             )
-    except (ValueError, TypeError, RecursionError, EOFError) as error:
+    except _UNREADABLE as error:
         raise RatioFileError(f"{source.name}: {error}") from error
     raise RatioFileError(
         f"{source.name}: expected .npy (a regression) or .json (a list of ratios), "

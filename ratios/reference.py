@@ -20,7 +20,9 @@ from .points import PointModel
 
 #: Where the step to sigma 0 is cut: below, one step goes straight to 0.
 _LAST_SIGMA = 2e-3
-_LAST_STEPS = 16
+#: The half-logSNRs between which images take shape, and the share of steps spent elsewhere.
+_BUSY = (-4.0, 1.5)
+_ELSEWHERE = 0.35
 #: Where the step from a flow model's pure noise, infinitely long in half-logSNR, is cut.
 _FIRST_FLOW_SIGMA = 1.0 - 1e-3
 #: Two sigmas closer than this in half-logSNR share their reference state.
@@ -36,24 +38,32 @@ def reference_sigmas(
     """
     intervals = list(zip(sigmas, sigmas[1:]))
     parts = [_finite_part(here, after, schedule) for here, after in intervals]
-    lengths = [schedule.half_logsnr(b) - schedule.half_logsnr(a) for a, b in parts]
-    span = sum(length for length, (_, after) in zip(lengths, intervals) if after > 0.0)
-    per_lambda = max(calls - _LAST_STEPS, 1) / span if span > 0.0 else 0.0
+    efforts = [_effort(start, stop, schedule) for start, stop in parts]
+    per_effort = calls / sum(efforts) if sum(efforts) > 0.0 else 0.0
 
     fine = [sigmas[0]]
     places = [0]
-    for (here, after), (start, stop), length in zip(intervals, parts, lengths):
+    for (here, after), (start, stop), effort in zip(intervals, parts, efforts):
         if start != here:
             fine.append(start)
-        if length > 0.0:
-            count = _LAST_STEPS if after == 0.0 else max(1, round(per_lambda * length))
-            first = schedule.half_logsnr(start)
-            fine += [schedule.sigma_at(first + length * k / count) for k in range(1, count)]
+        if effort > 0.0:
+            count = max(1, round(per_effort * effort))
+            first, last = schedule.half_logsnr(start), schedule.half_logsnr(stop)
+            fine += [schedule.sigma_at(first + (last - first) * k / count) for k in range(1, count)]
             fine.append(stop)
         if stop != after:
             fine.append(after)
         places.append(len(fine) - 1)
     return fine, places
+
+
+def _effort(start: float, stop: float, schedule: Schedule) -> float:
+    """How many steps an interval deserves: its length, less where little happens."""
+    if start == stop:
+        return 0.0
+    a, b = schedule.half_logsnr(start), schedule.half_logsnr(stop)
+    busy = max(min(b, _BUSY[1]) - max(a, _BUSY[0]), 0.0)
+    return busy + _ELSEWHERE * (b - a - busy)
 
 
 def _finite_part(here: float, after: float, schedule: Schedule) -> tuple[float, float]:
@@ -86,7 +96,7 @@ def reference_states(
             states[wanted[place]] = state
 
     grid = make_grid(fine, schedule)
-    plan = make_plan(grid, schedule, Settings(order=3))
+    plan = make_plan(grid, schedule, Settings(order=3, lower_order="final"))
     final = run_plan(plan, grid.sigmas, model, x, callback=keep)
     states[sigmas[-1]] = final
     return states

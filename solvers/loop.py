@@ -164,10 +164,12 @@ def call_model(
     """One model call.  Raises ValueError where the output is not shaped as ``x``."""
     batch = torch.full((x.shape[0],), sigma, dtype=state_dtype(x.dtype), device=x.device)
     denoised = model(x, batch, **extra_args)
-    if denoised.shape != x.shape:
+    shape = getattr(denoised, "shape", None)
+    if shape != x.shape:
+        got = type(denoised).__name__ if shape is None else tuple(shape)
         raise ValueError(
-            f"model: expected a denoised latent of shape {tuple(x.shape)}, got "
-            f"{tuple(denoised.shape)} at sigma {sigma:.6g}; the model must return x0."
+            f"model: expected a denoised latent of shape {tuple(x.shape)}, got {got} at sigma "
+            f"{sigma:.6g}; the model must return x0."
         )
     return denoised
 

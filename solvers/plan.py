@@ -124,14 +124,14 @@ def make_plan(
         ratio = 1.0 if ratios is None else ratios[i]
         step = _make_step(grid, i, history, settings, ratio)
         steps.append(replace(step, replaces_newest=repeated))
-        repeated = abs(target - lam) < _REPEAT
+        repeated = target == lam or abs(target - lam) < _REPEAT
     return _with_keep(steps)
 
 
 def _make_step(grid: Grid, i: int, history: _History, settings: Settings, ratio: float) -> Step:
     sigma, sigma_next = grid.sigmas[i], grid.sigmas[i + 1]
     signal, signal_next = grid.signals[i], grid.signals[i + 1]
-    h = grid.lambdas[i + 1] - grid.lambdas[i]
+    h = 0.0 if grid.lambdas[i + 1] == grid.lambdas[i] else grid.lambdas[i + 1] - grid.lambdas[i]
     state = sigma_next / sigma
     newest = signal_next - signal * state
     if abs(h) < _REPEAT:
@@ -173,5 +173,5 @@ def _with_keep(steps: list[Step]) -> list[Step]:
         keep = max(need_after, len(step.correct) - 1 if step.correct else 0)
         kept.append(replace(step, keep=keep))
         need = max(len(step.outputs), len(step.nodes), keep)
-        need_after = need if step.replaces_newest else need - 1
+        need_after = max(need, 1) if step.replaces_newest else need - 1
     return kept[::-1]

@@ -128,7 +128,7 @@ def discrete_time(sigmas: Sequence[float]) -> Callable[[float], float]:
     Raises ValueError unless the table holds two or more positive, strictly ascending sigmas.
     """
     table = [float(sigma) for sigma in sigmas]
-    if len(table) < 2 or table[0] <= 0.0 or any(a >= b for a, b in zip(table, table[1:])):
+    if len(table) < 2 or table[0] <= 0.0 or not all(a < b for a, b in zip(table, table[1:])):
         raise ValueError(
             "discrete_time: expected two or more positive sigmas in strictly ascending order, "
             f"got {len(table)} from {table[:1]} to {table[-1:]}; pass the model's training sigmas."

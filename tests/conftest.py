@@ -6,6 +6,8 @@ import importlib.util
 import sys
 from pathlib import Path
 
+import torch
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -22,5 +24,6 @@ def load_pack() -> None:
 
 
 load_pack()
+torch.set_num_threads(1)  # tiny tensors: threads cost more than they save
 for folder in ("tests", "tests/host"):  # helper modules that the tests share
     sys.path.insert(0, str(ROOT / folder))

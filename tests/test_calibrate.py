@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from problems import Gaussian, Mixture, schedule_of
-
 from dc_solver.ratios import RatioSchedule, calibrate, calibrate_grid
 from dc_solver.ratios.points import PointModel, Tally
 from dc_solver.ratios.reference import reference_sigmas, reference_states
 from dc_solver.solvers import Schedule, VPSchedule, sample
+from problems import Gaussian, Mixture, schedule_of
 
 GRIDS = {
     "vp": [12.0, 6.0, 3.0, 1.4, 0.6, 0.0],
@@ -450,9 +449,7 @@ def test_ratios_that_harm_the_check_points_are_not_kept() -> None:
         return {"shift": torch.tensor([0.0, 0.0, 0.0, 1.0, 1.0, 1.0], dtype=torch.float64)[which]}
 
     x = points("vp", 6)
-    result = calibrate(
-        model, x, GRIDS["vp"], schedule=schedule_of("vp"), check=3, extra_args=extra
-    )
+    result = calibrate(model, x, GRIDS["vp"], schedule=schedule_of("vp"), check=3, extra_args=extra)
     report = result.report
     assert report is not None
     assert any(ratio != 1.0 for ratio in report.found)

@@ -8,12 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from problems import Gaussian, schedule_of
-
 from dc_solver.solvers import SOLVERS
 from dc_solver.solvers.grid import make_grid
 from dc_solver.solvers.loop import run_plan
 from dc_solver.solvers.plan import Settings, make_plan
+from problems import Gaussian, schedule_of
 
 #: Several at once: the error of a single one may pass through zero and spoil the slope.
 VARIANCES = (0.02, 0.05, 0.1, 0.3, 1.0, 4.0)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from dc_solver.ratios import CPR, Identity, RatioSchedule, fit_cpr, import_official
 from dc_solver.solvers import VPSchedule, sample
 

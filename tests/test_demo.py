@@ -13,6 +13,7 @@ from dc_solver import ratios
 from dc_solver.demo import emoji, grids
 from dc_solver.demo import run as demo
 from dc_solver.demo.experiment import Experiment, compare
+from dc_solver.ratios.reference import reference_sigmas
 from dc_solver.solvers import sample
 from PIL import Image
 
@@ -66,6 +67,25 @@ def test_every_grid_falls_to_zero(scheduler: str, kind: str) -> None:
         sigmas = grids.make_sigmas(scheduler, table, steps, flow=kind == "flow")
         assert len(sigmas) == steps + 1 or scheduler == "ddim_uniform"
         assert sigmas[-1] == 0.0 and bool((sigmas.diff() < 0.0).all())
+
+
+@pytest.mark.parametrize("kind", emoji.KINDS)
+def test_the_truth_is_finely_stepped(kind: str) -> None:
+    """Half as many steps end at the same place, far nearer than any solver compared with it."""
+    task = Experiment(emoji.load(kind), 3.0, "simple")
+    data = emoji.points(range(3))
+    assert 195 <= len(task.truth_sigmas()) <= 210
+    truth = task.truth(data, int)
+    sigmas = torch.tensor(reference_sigmas([float(task.model.sigmas[-1]), 0.0],
+                                           task.model.schedule, 100)[0])  # fmt: skip
+    coarser = sample(
+        task.model.denoiser(3.0), task.model.start(data.noise, float(sigmas[0])), sigmas,
+        solver="unipc", order=3, lower_order="final", schedule=task.model.schedule,
+        extra_args={"condition": data.conditions}, disable=True,
+    )  # fmt: skip
+    student = task.row("", 8, data, truth, int, solver="unipc").errors
+    difference = (coarser - truth).square().flatten(1).mean(dim=1)
+    assert float((difference / student).max()) < 0.03
 
 
 def test_calibration_beats_unipc_on_held_out_seeds() -> None:

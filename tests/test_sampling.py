@@ -11,14 +11,13 @@ from typing import Any
 
 import pytest
 import torch
-from problems import Gaussian, Mixture, schedule_of
-from torch.utils._python_dispatch import TorchDispatchMode
-
 from dc_solver.ratios import RatioSchedule
 from dc_solver.solvers import SOLVERS, FlowSchedule, VPSchedule, sample
 from dc_solver.solvers.grid import make_grid
 from dc_solver.solvers.orders import LONGEST_STEP, step_order
 from dc_solver.solvers.plan import Settings, make_plan
+from problems import Gaussian, Mixture, schedule_of
+from torch.utils._python_dispatch import TorchDispatchMode
 
 GRIDS = {
     "vp": [12.0, 6.0, 3.1, 1.4, 0.6, 0.2, 0.0],
@@ -28,12 +27,12 @@ RATIOS = [1.0, 1.3, 0.8, 1.2, 0.9, 1.4]
 KINDS = ("vp", "flow")
 
 
-def start(kind: str, *shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+def start(
+    kind: str, *shape: int, seed: int = 0, dtype: torch.dtype = torch.float64
+) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
-    scale = 1.0 if kind == "flow" else 12.0
-    return (scale * torch.randn(*(shape or (3, 8)), generator=generator, dtype=torch.float64)).to(
-        dtype
-    )
+    noise = torch.randn(*(shape or (3, 8)), generator=generator, dtype=torch.float64)
+    return (noise * (1.0 if kind == "flow" else 12.0)).to(dtype)
 
 
 def even_grid(kind: str, first: float, last: float, steps: int) -> list[float]:

@@ -9,14 +9,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from problems import Gaussian, Mixture, schedule_of
-
 from dc_solver.ratios import calibrate
 from dc_solver.ratios.search import BOUNDS, MOST_TRIES, VectorSearch, closed_form
 from dc_solver.solvers import Schedule, sample
 from dc_solver.solvers.grid import make_grid
 from dc_solver.solvers.loop import run_plan
 from dc_solver.solvers.plan import Settings, make_plan
+from problems import Gaussian, Mixture, schedule_of
 
 Residual = Callable[[float], torch.Tensor]
 
@@ -164,6 +163,7 @@ def test_each_calibrated_ratio_is_the_best_of_a_dense_scan(
     generator = torch.Generator().manual_seed(3)
     x = torch.randn(4, 12, generator=generator, dtype=torch.float64)
     x = x * (sigmas[0] if kind == "vp" else 1.0)
+    x[0] *= 6.0  # one point far outside, whose distance outweighs all others
     found = calibrate(
         model, x, sigmas, schedule=schedule, solver=solver, loss=loss, reference_calls=200
     )
@@ -189,9 +189,7 @@ def test_each_calibrated_ratio_is_the_best_of_a_dense_scan(
     for step, ratio in enumerate(found.ratios):
         target = truth.get(80 * (step + 1), exact)
 
-        def distances(
-            r: float, step: int = step, target: torch.Tensor = target
-        ) -> torch.Tensor:
+        def distances(r: float, step: int = step, target: torch.Tensor = target) -> torch.Tensor:
             ratios = [*chosen, r, *[1.0] * (4 - step)]
             state = states_after(model, x, sigmas, schedule, settings, ratios, step)
             return (state - target).square().mean(dim=1)

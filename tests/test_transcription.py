@@ -10,13 +10,13 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from problems import Mixture, schedule_of
-
 from dc_solver.solvers import sample
+from problems import Mixture, schedule_of
 
 Array = np.ndarray
 
@@ -169,10 +169,10 @@ def transcribed(
     return x / times.scale[steps]
 
 
-def random_grid(kind: str, steps: int, to_zero: bool, seed: int) -> list[float]:
+def random_grid(kind: str, steps: int, to_zero: bool, seed: int, scale: float = 1.0) -> list[float]:
     """Falling sigmas whose steps in half-logSNR are all different."""
     rng = np.random.default_rng(seed)
-    lam = -2.2 + np.cumsum(rng.uniform(0.25, 0.9, size=steps + 1))
+    lam = -2.2 + scale * np.cumsum(rng.uniform(0.25, 0.9, size=steps + 1))
     sigmas = 1.0 / (1.0 + np.exp(lam)) if kind == "flow" else np.exp(-lam)
     values = [float(sigma) for sigma in sigmas]
     return [*values[:-1], 0.0] if to_zero else values
@@ -264,12 +264,29 @@ def test_unipc_is_the_paper(kind: str, order: int, variant: str, first_corrector
         assert_same(got, expected)
 
 
+@pytest.mark.parametrize("scale", [3e-4, 1e-2, 4.0])
+@pytest.mark.parametrize("variant", ["bh1", "bh2"])
+@pytest.mark.parametrize("kind", ["vp", "flow"])
+def test_very_short_and_very_long_steps(kind: str, variant: str, scale: float) -> None:
+    """Where the recurrence of the coefficients cancels, and where the moments vanish."""
+    sigmas = random_grid(kind, 6, False, 10, scale)
+    how: dict[str, Any] = {"variant": variant, "first_corrector": True, "solver": "unipc"}
+    got = sample(
+        Mixture(kind),
+        start(kind, 10),
+        sigmas,
+        schedule=schedule_of(kind),
+        order=4,
+        lower_order="final",
+        **how,
+    )
+    assert_same(got, transcribed(kind, sigmas, start(kind, 10), None, p_max=4, **how))
+
+
 @pytest.mark.parametrize("with_ratios", [False, True])
 @pytest.mark.parametrize(("solver", "order"), [("ddim", 1), ("dpmpp_2m", 2), ("dpmpp_3m", 3)])
 @pytest.mark.parametrize("kind", ["vp", "flow"])
-def test_predictors_are_their_papers(
-    kind: str, solver: str, order: int, with_ratios: bool
-) -> None:
+def test_predictors_are_their_papers(kind: str, solver: str, order: int, with_ratios: bool) -> None:
     for seed, to_zero, steps in ((7, True, 8), (8, False, 7), (9, True, 3)):
         sigmas = random_grid(kind, steps, to_zero, seed)
         ratios = random_ratios(steps, seed) if with_ratios else None
@@ -282,9 +299,7 @@ def test_predictors_are_their_papers(
             ratios=ratios,
             lower_order="final",
         )
-        expected = transcribed(
-            kind, sigmas, start(kind, seed), ratios, solver=solver, p_max=order
-        )
+        expected = transcribed(kind, sigmas, start(kind, seed), ratios, solver=solver, p_max=order)
         assert_same(got, expected)
 
 
