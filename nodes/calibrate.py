@@ -75,11 +75,11 @@ class DCSolverCalibrate:
             positive=positive,
             negative=negative,
             latent_image=latent_image,
-            sigma=float(grid[0]),
+            sigmas=grid,
             scheduler=name,
             **settings,
         )
         report = describe_ratios(found)
         host.log.info(report)
-        preview, image = plot([found])
-        return {"ui": {"images": [preview], "text": [report]}, "result": (found, image, report)}
+        previews, image = plot([found])
+        return {"ui": {"images": previews, "text": [report]}, "result": (found, image, report)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..ratios import RatioSchedule, calibrate_grid, fit_cpr
+from ..ratios.records import MOST_FITTED
 from ..ratios.text import describe_cpr
 from . import host
 from .calibration import run_calibration
@@ -64,6 +65,11 @@ class DCSolverCalibrateGrid:
     ) -> dict[str, Any]:
         counts = [int(value) for value in numbers("steps_list", steps_list, whole=True)]
         cfgs = numbers("cfg_list", cfg_list)
+        if len(counts) * len(cfgs) > MOST_FITTED:
+            raise ValueError(
+                f"steps_list, cfg_list: expected at most {MOST_FITTED} pairs, got "
+                f"{len(counts) * len(cfgs)}; a few of each are enough."
+            )
         grids = [host.calculate_sigmas(model, scheduler, count) for count in counts]
 
         def work(guided: host.GuidedModel, x: Any, **arguments: Any) -> list[RatioSchedule]:
@@ -75,15 +81,15 @@ class DCSolverCalibrateGrid:
             positive=positive,
             negative=negative,
             latent_image=latent_image,
-            sigma=float(grids[0][0]),
+            sigmas=grids[-1],
             scheduler=scheduler,
             **settings,
         )
         cpr = fit_cpr(found)
         report = describe_cpr(cpr)
         host.log.info(report)
-        preview, image = plot(found, title="Calibrated ratios")
-        return {"ui": {"images": [preview], "text": [report]}, "result": (cpr, image, report)}
+        previews, image = plot(found, title="Calibrated ratios")
+        return {"ui": {"images": previews, "text": [report]}, "result": (cpr, image, report)}
 
 
 def numbers(name: str, text: str, whole: bool = False) -> list[float]:

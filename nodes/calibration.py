@@ -21,7 +21,7 @@ def run_calibration(
     positive: Any,
     negative: Any,
     latent_image: dict[str, Any],
-    sigma: float,
+    sigmas: torch.Tensor,
     scheduler: str,
     first_seed: int,
     seeds: int,
@@ -36,7 +36,8 @@ def run_calibration(
 ) -> list[RatioSchedule]:
     """Call ``work(guided, **arguments)`` inside one load of the model.
 
-    ``arguments`` are those that ``calibrate`` and ``calibrate_grid`` share, ``x`` included.
+    ``sigmas`` are what patches of the model are told that it is sampled with.  ``arguments`` are
+    those that ``calibrate`` and ``calibrate_grid`` share, ``x`` included.
     """
     latent = host.empty_latent(model, latent_image)
     numbers = range(first_seed, first_seed + seeds + check_seeds)
@@ -53,6 +54,7 @@ def run_calibration(
         return work(
             guided,
             x=guided.start,
+            device=guided.device,
             schedule=host.schedule_of(model.get_model_object("model_sampling")),
             check=check_seeds,
             chunk=batch_size,
@@ -70,7 +72,7 @@ def run_calibration(
 
     batch = min(batch_size, len(noise))
     found: list[RatioSchedule] = host.run_many(
-        model, positive, negative, noise, batch, sigma, inside
+        model, positive, negative, noise, batch, sigmas, inside
     )
     return found
 

@@ -169,14 +169,25 @@ def make_sampler(function: Callable[..., torch.Tensor], options: dict[str, Any])
     return comfy.samplers.KSAMPLER(function, options)
 
 
-def model_sampling_of(model: Any) -> Any:
-    """The model sampling of the model that a sampler function is given."""
-    guider = model.inner_model
-    return guider.model_patcher.get_model_object("model_sampling")
+def patcher_of(model: Any) -> Any:
+    """The MODEL behind what a sampler function is given."""
+    return model.inner_model.model_patcher
+
+
+def cfg_of(model: Any) -> float | None:
+    """The guidance scale in what a sampler function is given, where its guider has one."""
+    cfg = getattr(model.inner_model, "cfg", None)
+    return float(cfg) if isinstance(cfg, (int, float)) else None
 
 
 def add_to_dropdown(function: Callable[..., torch.Tensor]) -> None:
-    """Make ``function`` the sampler ``dc_solver`` of every sampler dropdown, once."""
+    """Make ``function`` the sampler ``dc_solver`` of every sampler dropdown, once.
+
+    A sampler of that name which is there already, another pack's or the host's, is left alone.
+    """
+    if hasattr(k_diffusion_sampling, f"sample_{SAMPLER}"):
+        log.warning("DC-Solver: there is a sampler %s already; leaving it in the list", SAMPLER)
+        return
     setattr(k_diffusion_sampling, f"sample_{SAMPLER}", function)
     for names in (comfy.samplers.KSAMPLER_NAMES, comfy.samplers.SAMPLER_NAMES):
         if SAMPLER not in names:
@@ -249,17 +260,20 @@ class ManyRuns(comfy.samplers.Sampler):  # type: ignore[misc]
         start = model_wrap.inner_model.model_sampling.noise_scaling(
             first, self._noise, torch.zeros_like(self._noise), self.max_denoise(model_wrap, sigmas)
         )
-        self.result = self._work(GuidedModel(model_wrap, extra_args, start.to(noise.device)))
+        self.result = self._work(GuidedModel(model_wrap, extra_args, start, noise.device))
         return noise
 
 
 class GuidedModel:
-    """The guided model inside a run, with the starting states of all points."""
+    """The guided model inside a run on ``device``, with the starting states of all points."""
 
-    def __init__(self, guider: Any, extra_args: dict[str, Any], start: torch.Tensor) -> None:
+    def __init__(
+        self, guider: Any, extra_args: dict[str, Any], start: torch.Tensor, device: torch.device
+    ) -> None:
         self._guider = guider
         self._extra_args = extra_args
         self.start = start
+        self.device = device
 
     def at(self, cfg: float) -> Callable[..., torch.Tensor]:
         """The denoiser at a guidance scale, called with the ``points`` in the batch."""
@@ -295,12 +309,29 @@ class GuidedModel:
 def _cond_of_points(cond: dict[str, Any], points: slice) -> dict[str, Any]:
     parts = {}
     for name, part in cond.get("model_conds", {}).items():
-        tensor = getattr(part, "cond", None)
-        if isinstance(tensor, torch.Tensor) and tensor.ndim > 0 and tensor.shape[0] > 1:
-            index = [i % tensor.shape[0] for i in range(points.start, points.stop)]
-            part = part._copy_with(tensor[index])
+        content = getattr(part, "cond", None)
+        if isinstance(content, torch.Tensor):
+            part = part._copy_with(_rows_of_points(content, points))
+        elif isinstance(content, list) and all(isinstance(t, torch.Tensor) for t in content):
+            part = part._copy_with([_rows_of_points(t, points) for t in content])
         parts[name] = part
-    return {**cond, "model_conds": parts}
+    found = {**cond, "model_conds": parts}
+    if isinstance(cond.get("mask"), torch.Tensor):
+        found["mask"] = _rows_of_points(cond["mask"], points)
+    hint = getattr(cond.get("control"), "cond_hint_original", None)
+    if isinstance(hint, torch.Tensor) and hint.shape[0] > 1:
+        raise ValueError(
+            f"positive, negative: expected one ControlNet image, got a batch of {hint.shape[0]}; "
+            "calibrate with one."
+        )
+    return found
+
+
+def _rows_of_points(tensor: torch.Tensor, points: slice) -> torch.Tensor:
+    """The rows of a batch that belong to these points; a batch of one belongs to all."""
+    if tensor.ndim == 0 or tensor.shape[0] == 1:
+        return tensor
+    return tensor[[i % tensor.shape[0] for i in range(points.start, points.stop)]]
 
 
 def run_many(
@@ -309,12 +340,13 @@ def run_many(
     negative: Any,
     noise: torch.Tensor,
     batch: int,
-    sigma: float,
+    sigmas: torch.Tensor,
     work: Callable[[GuidedModel], Any],
 ) -> Any:
     """Run ``work`` with the model loaded for ``batch`` latents; its result.
 
-    ``noise`` is that of all points, ``sigma`` the sigma they start at.
+    ``noise`` is that of all points; they start at the first of ``sigmas``, the whole of which the
+    model's patches may look at.
     """
     guider = comfy.samplers.CFGGuider(model)
     guider.set_conds(positive, negative)
@@ -325,7 +357,7 @@ def run_many(
         one_batch,
         torch.zeros_like(one_batch),
         sampler,
-        torch.tensor([sigma, 0.0]),
+        sigmas,
         disable_pbar=True,
         seed=0,
     )

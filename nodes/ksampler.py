@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ..ratios import RatioSchedule
-from ..ratios.matching import carry_over
 from . import host
 from .options import CATEGORY, cfg, steps
-from .sampling import sample_dc_solver, told
+from .sampling import fit_ratios, sample_dc_solver, told
 
 
 class DCSolverKSampler:
@@ -65,14 +65,23 @@ class DCSolverKSampler:
         ratios: RatioSchedule | None = None,
     ) -> dict[str, Any]:
         sigmas = host.calculate_sigmas(model, scheduler, steps, denoise)
-        fitted = ratios
-        if ratios is not None and len(sigmas) > 1:
-            schedule = host.schedule_of(model.get_model_object("model_sampling"))
-            fitted = carry_over(ratios, sigmas.tolist(), schedule)
-            if fitted.cfg is not None and abs(fitted.cfg - cfg) > 0.05:
-                fitted = fitted.with_notes(f"the ratios are for CFG {fitted.cfg:g}, not {cfg:g}")
+        if ratios is not None and ratios.sigmas is None:
+            ratios = self._of_scheduler(ratios, scheduler, denoise)
+        fitted = fit_ratios(ratios, sigmas.tolist(), model, cfg)
         sampler = host.make_sampler(sample_dc_solver, {"ratios": fitted})
         latent = host.sample_custom(
             model, seed, cfg, sampler, sigmas, positive, negative, latent_image
         )
         return {"ui": {"text": [told(fitted)]}, "result": (latent,)}
+
+    @staticmethod
+    def _of_scheduler(
+        ratios: RatioSchedule, scheduler: str, denoise: float
+    ) -> RatioSchedule | None:
+        """Ratios whose sigmas are not known fit only whole runs of their scheduler."""
+        known = ratios.identity.scheduler
+        if denoise >= 1.0 and known in (None, scheduler):
+            return ratios
+        reason = f"scheduler {known}" if known not in (None, scheduler) else "denoise 1"
+        ones = (1.0,) * ratios.steps
+        return replace(ratios, ratios=ones).with_notes(f"the ratios are for {reason}")

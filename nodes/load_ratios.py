@@ -6,6 +6,7 @@ import hashlib
 from typing import Any
 
 from ..ratios import CPR, load
+from ..ratios.files import MOST_BYTES
 from ..ratios.text import describe_cpr, describe_ratios
 from . import host
 from .options import CATEGORY
@@ -31,7 +32,8 @@ class DCSolverLoadRatios:
 
     @classmethod
     def IS_CHANGED(cls, file: str) -> str:
-        return hashlib.sha256(host.library_path(file).read_bytes()).hexdigest()
+        with host.library_path(file).open("rb") as content:
+            return hashlib.sha256(content.read(MOST_BYTES + 1)).hexdigest()
 
     def load(self, file: str) -> tuple[Any, Any, str]:
         found = load(host.library_path(file))

@@ -29,6 +29,6 @@ class DCSolverPlotRatios:
 
     def plot(self, ratios: Any, **others: Any) -> dict[str, Any]:
         schedules = [ratios, *(others[name] for name in sorted(others) if others[name] is not None)]
-        preview, image = plot(schedules)
+        previews, image = plot(schedules)
         text = "\n\n".join(describe_ratios(schedule) for schedule in schedules)
-        return {"ui": {"images": [preview], "text": [text]}, "result": (image, text)}
+        return {"ui": {"images": previews, "text": [text]}, "result": (image, text)}

@@ -13,7 +13,14 @@ from . import host
 
 def plot(
     schedules: Sequence[RatioSchedule], title: str = "Compensation ratios"
-) -> tuple[dict[str, str], torch.Tensor]:
-    """The entry for ``ui.images`` and the image (1, H, W, 3) in [0, 1]."""
-    image = pixels(ratio_figure(schedules, title=title))
-    return host.save_preview(image), torch.from_numpy(image).float().div(255.0)[None]
+) -> tuple[list[dict[str, str]], torch.Tensor]:
+    """The entries for ``ui.images`` and the image (1, H, W, 3) in [0, 1].
+
+    Without matplotlib there is no picture, but nothing that was calibrated is lost.
+    """
+    try:
+        image = pixels(ratio_figure(schedules, title=title))
+    except ImportError as error:
+        host.log.warning("DC-Solver: no picture, for want of matplotlib (%s)", error)
+        return [], torch.ones(1, 64, 64, 3)
+    return [host.save_preview(image)], torch.from_numpy(image).float().div(255.0)[None]

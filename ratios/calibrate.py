@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +23,9 @@ from .search import MOST_TRIES
 #: Model calls of the reference trajectory, unless the caller says otherwise.
 REFERENCE_CALLS = 64
 
+#: Stands for an infinite error in reports, which hold finite numbers alone.
+_INFINITE = 1e30
+
 Progress = Callable[[int, int], None]
 Interrupt = Callable[[], None]
 
@@ -36,6 +39,7 @@ def calibrate(
     check: int = 0,
     extra_args: ExtraArgs = None,
     chunk: int | None = None,
+    device: torch.device | str | None = None,
     solver: str = "dc_solver",
     order: int = 2,
     variant: str = "bh2",
@@ -67,6 +71,7 @@ def calibrate(
         extra_args: keyword arguments for the model, or a function from a slice of the points to
             those of these points (each may have its own prompt).
         chunk: points in one model call; None for all at once.
+        device: where the model runs; None for the device of ``x``.
         solver, order, variant, dc_order, lower_order, variable, first_corrector: as in
             :func:`solvers.sample`.
         loss: "mean" is the paper's mean square distance over the points; "relative" weighs each
@@ -90,6 +95,7 @@ def calibrate(
         check=check,
         extra_args=extra_args,
         chunk=chunk,
+        device=device,
         solver=solver,
         order=order,
         variant=variant,
@@ -200,6 +206,7 @@ class _Task:
         check: int = 0,
         extra_args: ExtraArgs = None,
         chunk: int | None = None,
+        device: torch.device | str | None = None,
         solver: str = "dc_solver",
         order: int = 2,
         variant: str = "bh2",
@@ -228,6 +235,20 @@ class _Task:
                 first_corrector=first_corrector,
             ),
         )
+        for name, value in (
+            ("check", check),
+            ("chunk", chunk),
+            ("reference_calls", reference_calls),
+        ):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+                raise TypeError(f"{name}: expected a whole number, got {value!r}.")
+        if not (extra_args is None or callable(extra_args) or isinstance(extra_args, Mapping)):
+            raise TypeError(
+                "extra_args: expected a dict, or a function from a slice of the points to one, "
+                f"got {type(extra_args).__name__}."
+            )
+        if len(x) == 0:
+            raise ValueError("x: expected one data point or more, got none.")
         if not 0 <= check < len(x):
             raise ValueError(
                 f"check: expected 0 to {len(x) - 1} of the {len(x)} points, got {check}; "
@@ -247,7 +268,7 @@ class _Task:
             )
         return cls(
             start=x.detach().to("cpu", state_dtype(x.dtype)),
-            device=x.device,
+            device=torch.device(device) if device is not None else x.device,
             dtype=x.dtype,
             schedule=schedule,
             points=len(x) - check,
@@ -356,13 +377,19 @@ class _Task:
         def errors(settings: Settings, ratios: Sequence[float] | None) -> tuple[float, ...]:
             plan = make_plan(grid, self.schedule, settings, ratios)
             final = run_plan(plan, grid.sigmas, checking, self.start[self.points :])
-            return tuple((final - truth).square().flatten(1).mean(dim=1).tolist())
+            distances = (final - truth).square().flatten(1).mean(dim=1).tolist()
+            return tuple(d if math.isfinite(d) else _INFINITE for d in distances)
 
         plain_settings = replace(self.settings, dc_order=None)
         second = Settings(order=2, corrector=False, lower_order="final")
         with_ratios = errors(self.settings, result.ratios)
         plain = errors(plain_settings, None)
         dpmpp_2m = errors(second, None)
+        if _INFINITE in plain:
+            raise ValueError(
+                "model: expected finite outputs, got NaN or infinity on a check seed; check the "
+                "model and its precision."
+            )
         assert result.report is not None
         gain = geometric_mean_ratio(with_ratios, plain)
         better = gain is not None and math.isfinite(gain) and gain < 1.0

@@ -12,6 +12,7 @@ compensation it is; the first ``K`` steps, which know too few outputs, have a ra
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -74,6 +75,9 @@ class CPR:
         result has sigmas where this step count was calibrated.  Raises ValueError for fewer than 1
         step or a scale that is not finite.
         """
+        for name, value in (("steps", steps), ("cfg", cfg)):
+            if not isinstance(value, numbers.Real):
+                raise TypeError(f"{name}: expected a number, got {value!r}.")
         if isinstance(steps, bool) or not math.isfinite(steps) or int(steps) != steps or steps < 1:
             raise ValueError(f"steps: expected a whole number of 1 or more, got {steps!r}.")
         if not math.isfinite(cfg):
@@ -93,20 +97,40 @@ class CPR:
                 f"{self.cfg_range[1]:g}: using {near_cfg:g}"
             )
         position = np.arange(1, steps + 1) / steps
+        if near_steps != steps:
+            position = self._positions_on(near_steps, steps)
         ratios = _features(position, near_cfg, near_steps) @ np.asarray(self.coefficients)
-        if self.ratio_range is not None:
-            ratios = np.clip(ratios, *self.ratio_range)
         ratios[: self.dc_order] = 1.0
+        if self.ratio_range is not None:
+            limited = np.clip(ratios, *self.ratio_range)
+            limited[: self.dc_order] = 1.0
+            if np.any(np.abs(limited - ratios) > 0.05):
+                low, high = self.ratio_range
+                notes.append(f"ratios limited to those that were found, {low:.2f} to {high:.2f}")
+            ratios = limited
         known = next((s.sigmas for s in self.fitted if s.steps == steps), None)
+        start = next((s.start for s in self.fitted if s.start is not None), None)
         return RatioSchedule(
             ratios=tuple(ratios.tolist()),
             sigmas=known,
+            start=start,
             cfg=float(cfg),
             origin="predicted",
             identity=self.identity,
             notes=tuple(notes),
             **settings_of(self),
         )
+
+    def _positions_on(self, known: int, steps: int) -> np.ndarray:
+        """Where on the curve of ``known`` steps each of ``steps`` steps stands.
+
+        The steps that compensation can act on are spread over those of the known curve, so that
+        nothing is read off the polynomial where nothing was fitted.
+        """
+        first = min(self.dc_order + 1, known) / known
+        free = np.arange(steps) - self.dc_order
+        last = max(steps - 1 - self.dc_order, 1)
+        return first + (1.0 - first) * np.clip(free / last, 0.0, 1.0)
 
     def covers(self, steps: int, cfg: float) -> bool:
         """Whether this step count and scale lie in the fitted range."""
@@ -130,6 +154,8 @@ def fit_cpr(schedules: Sequence[RatioSchedule]) -> CPR:
         raise ValueError("fit_cpr: expected one calibration or more, got none.")
     first = schedules[0]
     for schedule in schedules:
+        if not isinstance(schedule, RatioSchedule):
+            raise TypeError(f"fit_cpr: expected RatioSchedules, got {type(schedule).__name__}.")
         if schedule.cfg is None:
             raise ValueError("fit_cpr: expected calibrations with their CFG, got one without.")
         if settings_of(schedule) != settings_of(first):
@@ -137,8 +163,13 @@ def fit_cpr(schedules: Sequence[RatioSchedule]) -> CPR:
                 f"fit_cpr: expected one set of solver settings, got {settings_of(first)} and "
                 f"{settings_of(schedule)}; fit each on its own."
             )
-        if schedule.identity.fingerprint != first.identity.fingerprint:
-            raise ValueError("fit_cpr: expected calibrations of one model, got several.")
+        for name in ("fingerprint", "model_class", "prediction", "scheduler"):
+            here, there = getattr(first.identity, name), getattr(schedule.identity, name)
+            if here != there:
+                raise ValueError(
+                    f"fit_cpr: expected calibrations of one model on one scheduler, got {name} "
+                    f"{here!r} and {there!r}."
+                )
 
     rows, targets = [], []
     free = []

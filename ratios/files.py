@@ -52,10 +52,10 @@ def save(obj: RatioSchedule | CPR, path: str | os.PathLike[str]) -> Path:
                 f"{target.name}: will not replace a file that is not a readable calibration "
                 f"({error}); choose another name."
             ) from error
-    content = save_tensors(arrays, metadata={_KEY: json.dumps(record, allow_nan=False)})
     try:
+        content = save_tensors(arrays, metadata={_KEY: json.dumps(record, allow_nan=False)})
         parse(content)
-    except RecordError as error:
+    except ValueError as error:
         raise RatioFileError(f"{target.name}: cannot be saved ({error}).") from error
     if len(content) > MOST_BYTES:
         raise RatioFileError(f"{target.name}: {len(content)} bytes are more than {MOST_BYTES}.")

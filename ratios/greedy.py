@@ -13,7 +13,7 @@ from ..solvers.grid import Grid
 from ..solvers.loop import combine
 from ..solvers.plan import Step
 from .points import PointModel
-from .search import VectorSearch, closed_form
+from .search import SMALL_GAIN, VectorSearch, closed_form
 
 LOSSES = ("relative", "mean")
 
@@ -74,16 +74,17 @@ def greedy_search(
 def _best_ratio(attempt: _Attempt) -> float:
     """Search where compensation can act; else try 1 alone."""
     step = attempt.step
-    if not step.nodes:
-        attempt.residual(1.0)
+    first = attempt.residual(1.0)
+    if not step.nodes or attempt.exact:
         return 1.0
     if step.correct is None:
         best, _ = closed_form(len(step.nodes) - 1, attempt.residual)
         return best
     search = VectorSearch()
+    search.add(1.0, first)
     while (ratio := search.propose()) is not None:
         search.add(ratio, attempt.residual(ratio))
-    return search.ratios[search.best]
+    return search.chosen
 
 
 @dataclass
@@ -116,6 +117,7 @@ class _Attempt:
         self._truth = truth
         self._relative = loss == "relative"
         self._weights: torch.Tensor | None = None
+        self._worth = 0.0
         self._best: tuple[float, float, _Outcome] | None = None
 
     def residual(self, ratio: float) -> torch.Tensor:
@@ -127,9 +129,17 @@ class _Attempt:
             self._weights = _point_weights(residual) if self._relative else torch.ones(())
         residual = residual * self._weights
         loss = float(residual.double().square().mean())
-        if self._best is None or loss < self._best[1]:
+        if self._best is None:
+            self._worth = (1.0 - SMALL_GAIN) * loss
+            self._best = (ratio, loss, outcome)
+        elif loss < min(self._best[1], self._worth):
             self._best = (ratio, loss, outcome)
         return residual
+
+    @property
+    def exact(self) -> bool:
+        """Whether a ratio of 1 already hits the reference, to the rounding of 32-bit floats."""
+        return self.losses[1.0] <= 1e-12 * float(self._truth.double().square().mean())
 
     def accepted(
         self, ratio: float

@@ -18,32 +18,35 @@ def carry_over(found: RatioSchedule, sigmas: Sequence[float], schedule: Schedule
 
     A run over the grid that the ratios are for gets them as they are, and so does a run of as many
     steps where that grid is not known.  A run over a part of it (img2img, a start or end step)
-    gets, for each step that is a step of that grid, its ratio.  Steps of no such grid get 1.
+    gets, for each step that is a step of that grid, its ratio.  Other steps get 1, and so do the
+    first ``dc_order``, at which too few outputs are known for compensation to act.
     """
     values = [float(sigma) for sigma in sigmas]
     steps = max(len(values) - 1, 0)
     if found.sigmas is None:
-        if steps == found.steps:
-            return found
-        return _plain(
-            found, values, f"the ratios are for {found.steps} steps and this run has {steps}"
-        )
+        if steps != found.steps:
+            reason = f"the ratios are for {found.steps} steps and this run has {steps}"
+            return _plain(found, values, reason)
+        if found.start is not None and not _same_point(found.start, values[0], schedule):
+            reason = f"the ratios are for runs from sigma {found.start:.4g}, not {values[0]:.4g}"
+            return _plain(found, values, reason)
+        return found
     known = list(zip(found.sigmas, found.sigmas[1:]))
     wanted = list(zip(values, values[1:]))
     if len(known) == len(wanted) and all(_match(a, b, schedule) for a, b in zip(known, wanted)):
         return found
-    ratios, hits = [], 0
+    ratios: list[float] = []
+    hits = 0
     for step in wanted:
         at = next((i for i, other in enumerate(known) if _match(other, step, schedule)), None)
-        ratios.append(1.0 if at is None else found.ratios[at])
-        hits += at is not None
+        acts = at is not None and len(ratios) >= found.dc_order
+        ratios.append(found.ratios[at] if at is not None and acts else 1.0)
+        hits += acts
     if hits == 0:
         return _plain(
-            found, values, "no step of this run is one of the grid that the ratios are for"
+            found, values, "no step of this run that compensation acts on is one of their grid"
         )
-    note = f"{hits} of {steps} steps are steps of the calibrated grid; the others have a ratio of 1"
-    if hits == steps:
-        note = f"the {steps} steps are part of the calibrated grid of {found.steps}"
+    note = f"{hits} of {steps} steps have the ratio of the same step of the calibrated grid"
     return replace(
         found, ratios=tuple(ratios), sigmas=tuple(values), report=None, notes=(*found.notes, note)
     )

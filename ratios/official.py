@@ -72,6 +72,8 @@ def import_official(
 
 
 def _coefficients(content: bytes) -> tuple[float, ...]:
+    if not content.startswith(b"\x93NUMPY"):
+        raise ValueError("expected a numpy array file")
     array = np.load(io.BytesIO(content), allow_pickle=False)
     if not isinstance(array, np.ndarray) or array.size != 36 or array.dtype.kind not in "fiu":
         raise ValueError("expected 36 numbers, [q][CFG^2, CFG, 1][NFE^2, NFE, 1]")

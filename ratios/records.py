@@ -91,6 +91,7 @@ def _from_ratios(obj: RatioSchedule, prefix: str) -> tuple[dict[str, Any], Array
     report = None if obj.report is None else asdict(obj.report)
     record = {
         "steps": obj.steps,
+        "start": obj.start,
         "cfg": obj.cfg,
         "origin": obj.origin,
         "settings": settings_of(obj),
@@ -106,6 +107,7 @@ def _to_ratios(record: dict[str, Any], arrays: Arrays, prefix: str) -> RatioSche
         record,
         {
             "steps": _whole(0, MOST_STEPS),
+            "start": _optional(_number),
             "cfg": _optional(_number),
             "origin": _text,
             "settings": _settings,

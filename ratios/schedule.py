@@ -31,6 +31,12 @@ class Identity:
     seeds: tuple[int, ...] = ()
     prompts_hash: str | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seeds", tuple(int(seed) for seed in self.seeds))
+        if self.latent_shape is not None:
+            shape = tuple(int(size) for size in self.latent_shape)
+            object.__setattr__(self, "latent_shape", shape)
+
     @classmethod
     def names(cls) -> tuple[str, ...]:
         return tuple(f.name for f in fields(cls))
@@ -112,12 +118,14 @@ class RatioSchedule:
 
     ``ratios[i]`` compensates the newest output before the update from ``sigmas[i]`` to
     ``sigmas[i + 1]``.  ``sigmas`` and ``cfg`` are None where they are not known (imported lists;
-    a prediction for a step count that was not calibrated has no sigmas).  ``notes`` say what a
+    a prediction for a step count that was not calibrated has no sigmas, only the ``start``, the
+    first of them).  ``notes`` say what a
     user should know, such as values clamped to the fitted range.
     """
 
     ratios: tuple[float, ...]
     sigmas: tuple[float, ...] | None = None
+    start: float | None = None
     cfg: float | None = None
     solver: str = "dc_solver"
     order: int = 2
@@ -145,6 +153,9 @@ class RatioSchedule:
             if not all(math.isfinite(sigma) and sigma >= 0.0 for sigma in sigmas):
                 raise ValueError("sigmas: expected finite numbers of 0 or more.")
             object.__setattr__(self, "sigmas", sigmas)
+            object.__setattr__(self, "start", sigmas[0])
+        if self.start is not None and not math.isfinite(self.start):
+            raise ValueError(f"start: expected a finite sigma, got {self.start!r}.")
         if self.cfg is not None and not math.isfinite(self.cfg):
             raise ValueError(f"cfg: expected a finite number, got {self.cfg!r}.")
         if self.origin not in ORIGINS:

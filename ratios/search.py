@@ -24,7 +24,8 @@ _SECOND_TRY = 0.75
 _MOST_NODES = 4
 _LONGEST_MOVE = 1.0
 _CLOSE = 0.02
-_SMALL_GAIN = 1e-3
+#: A gain smaller than this share of the loss is not worth a ratio other than 1.
+SMALL_GAIN = 1e-3
 
 
 class VectorSearch:
@@ -56,6 +57,13 @@ class VectorSearch:
         finite = [loss if np.isfinite(loss) else np.inf for loss in self.losses]
         return int(np.argmin(finite))
 
+    @property
+    def chosen(self) -> float:
+        """The best ratio where it gains something worth having on 1, which was tried first."""
+        least = self.losses[self.best]
+        worth = least < (1.0 - SMALL_GAIN) * self.losses[0]
+        return self.ratios[self.best] if worth else self.ratios[0]
+
     def minimum(self, nodes: int, low: float, high: float) -> tuple[float, float]:
         """The minimum in [low, high] of the loss as interpolated through the best ``nodes``."""
         chosen = self._nearest(nodes)
@@ -82,7 +90,7 @@ class VectorSearch:
         ratio, loss = self.minimum(_MOST_NODES, low, high)
         nearest = min(abs(ratio - tried) for tried in self.ratios)
         gain = self.losses[self.best] - loss
-        if nearest < _CLOSE or gain < _SMALL_GAIN * self.losses[self.best]:
+        if nearest < _CLOSE or gain < SMALL_GAIN * self.losses[self.best]:
             return None
         return ratio
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..solvers import SOLVERS
 from .cpr import CPR
 from .schedule import RatioSchedule
 
@@ -17,6 +18,7 @@ def describe_ratios(schedule: RatioSchedule) -> str:
         f"solver: {schedule.solver} order {schedule.order} {schedule.variant}, K = "
         f"{schedule.dc_order} in {schedule.variable}",
     ]
+    base = SOLVERS["unipc" if schedule.solver == "dc_solver" else schedule.solver].label
     report = schedule.report
     if report is not None:
         calls = report.calls
@@ -29,13 +31,13 @@ def describe_ratios(schedule: RatioSchedule) -> str:
             lines.append("error: not checked on other seeds")
         else:
             lines.append(
-                f"error on {report.check_points} check seeds: {report.gain:.2f} of UniPC's, "
+                f"error on {report.check_points} check seeds: {report.gain:.2f} of {base}'s, "
                 f"{report.gain_over_dpmpp_2m or 0.0:.2f} of DPM-Solver++(2M)'s on the same sigmas "
                 f"(geometric means); {(report.share_worse or 0.0):.0%} of the images got worse"
             )
         if report.verdict == "not better":
             found = "  ".join(f"{ratio:.3f}" for ratio in report.found)
-            lines.append(f"not better than UniPC there, so the ratios stay 1 (found: {found})")
+            lines.append(f"not better than {base} there, so the ratios stay 1 (found: {found})")
     lines += [f"note: {note}" for note in schedule.notes]
     return "\n".join(lines)
 

@@ -40,7 +40,7 @@ def sigma_list(sigmas: torch.Tensor | Sequence[float]) -> tuple[float, ...]:
                 f"sigmas: expected one dimension, got shape {tuple(sigmas.shape)}; "
                 "pass the sigmas of one run."
             )
-        return tuple(sigmas.detach().to("cpu", torch.float64).tolist())
+        return tuple(sigmas.detach().cpu().double().tolist())
     try:
         return tuple(float(sigma) for sigma in sigmas)
     except (TypeError, ValueError) as error:

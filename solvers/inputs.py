@@ -51,18 +51,23 @@ def check_state(model: Any, x: Any, schedule: Any) -> None:
         )
 
 
-def check_ratios(solver: Solver, ratios: Sequence[float], steps: int) -> tuple[float, ...]:
-    """The ratios as floats.
-
-    Raises ValueError where the solver takes none, their number is not the number of steps, or one
-    is not finite; TypeError where they are not numbers.
-    """
+def check_takes_ratios(solver: Solver) -> None:
+    """Raises ValueError for a solver without compensation."""
     if not solver.compensates:
         takers = ", ".join(name for name, entry in SOLVERS.items() if entry.compensates)
         raise ValueError(
             f"ratios: {solver.name} runs without compensation, got ratios; use one of {takers}, "
             "or pass no ratios."
         )
+
+
+def check_ratios(solver: Solver, ratios: Sequence[float], steps: int) -> tuple[float, ...]:
+    """The ratios as floats.
+
+    Raises ValueError where the solver takes none, their number is not the number of steps, or one
+    is not finite; TypeError where they are not numbers.
+    """
+    check_takes_ratios(solver)
     try:
         values = tuple(float(ratio) for ratio in ratios)
     except (TypeError, ValueError) as error:

@@ -10,7 +10,7 @@ import torch
 from tqdm.auto import trange
 
 from .grid import make_grid
-from .inputs import check_ratios, check_settings, check_state
+from .inputs import check_ratios, check_settings, check_state, check_takes_ratios
 from .plan import Settings, Step, make_plan
 from .registry import get_solver
 from .schedules import Schedule
@@ -94,6 +94,12 @@ def sample(
         TypeError, ValueError: an argument does not fit; the message says what was expected.
     """
     if isinstance(ratios, SearchedRatios):
+        check_takes_ratios(get_solver(solver))
+        if solver not in ("dc_solver", ratios.solver):
+            raise ValueError(
+                f"solver: expected {ratios.solver}, which the ratios were searched with, got "
+                f"{solver}; leave solver out, or calibrate with {solver}."
+            )
         solver, order, variant = ratios.solver, ratios.order, ratios.variant
         dc_order, variable = ratios.dc_order, ratios.variable
         lower_order, first_corrector = ratios.lower_order, ratios.first_corrector
@@ -152,6 +158,8 @@ def run_plan(
             del shown
         if step.compensate is not None:
             buffer[0] = combine(step.compensate, buffer)
+            denoised = buffer[0]
+        del buffer[max(len(step.outputs), step.keep) :]
         state = combine((step.state, *step.outputs), (state, *buffer))
         correct = step.correct
         del buffer[step.keep :]

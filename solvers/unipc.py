@@ -67,7 +67,7 @@ def _moments(eta: float, count: int, variant: str) -> list[float]:
 
 
 def _g(eta: float, n: int) -> float:
-    """``g_1 = expm1(eta)/eta - 1``, ``g_{n+1} = g_n/eta - 1/(n+1)!``, or where they cancel a series."""
+    """``g_1 = expm1(eta)/eta - 1``, ``g_{n+1} = g_n/eta - 1/(n+1)!``; a series near 0."""
     if abs(eta) < 1.0:
         return math.fsum(eta**k / math.factorial(k + n) for k in range(1, 24))
     g = math.expm1(eta) / eta - 1.0

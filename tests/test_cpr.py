@@ -140,11 +140,12 @@ def test_outside_the_fitted_range_the_prediction_is_clamped_and_says_so(
     notes = " ".join(got.notes)
     assert all(word in notes for word in words), notes
     assert len(got.notes) == (steps != near[0]) + (cfg != near[1])
-    # The curve of the nearest step count, drawn over the steps asked for.
+    # The curve of the nearest step count: its third to its last step, over those asked for.
     n, w = near[0] / 50.0, near[1] / 12.0
     table = np.array(coefficients).reshape(4, 3, 3)
     phi = np.einsum("qab,a,b->q", table, [w * w, w, 1.0], [n * n, n, 1.0])
-    curve = [float(np.polyval(phi[::-1], i / steps)) for i in range(3, steps + 1)]
+    places = np.linspace(3, near[0], steps - 2) / near[0]
+    curve = [float(np.polyval(phi[::-1], place)) for place in places]
     assert got.ratios[2:] == pytest.approx(curve, rel=1e-9, abs=1e-9)
 
 

@@ -219,7 +219,7 @@ BAD_CALIBRATE: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "dc_order": ({"dc_order": 0}, ValueError, "dc_order: expected one of 1, 2, 3, got 0"),
     "model": ({"model": None}, TypeError, "model: expected a function"),
     "x": ({"x": [1.0, 2.0]}, TypeError, "x: expected a floating .* got list"),
-    "no points": ({"x": torch.zeros(0, 4)}, ValueError, "of the 0 points"),
+    "no points": ({"x": torch.zeros(0, 4)}, ValueError, "expected one data point or more"),
     "schedule": ({"schedule": None}, TypeError, "schedule: expected VPSchedule.* got NoneType"),
     "rising": ({"sigmas": [1.0, 2.0, 5.0]}, ValueError, "expected a falling grid.*got a rising"),
     "turning": ({"sigmas": [5.0, 1.0, 2.0]}, ValueError, "expected a falling grid"),
@@ -359,7 +359,7 @@ def test_predict_takes_whole_numbers_of_other_types() -> None:
                 RatioSchedule((1.0,), cfg=1.0, identity=Identity(fingerprint="a")),
                 RatioSchedule((1.0,), cfg=1.0, identity=Identity(fingerprint="b")),
             ],
-            "expected calibrations of one model, got several",
+            "expected calibrations of one model on one scheduler, got fingerprint",
         ),
     ],
 )

@@ -19,15 +19,17 @@ def test_the_same_grid_gets_the_ratios_as_they_are() -> None:
 
 def test_a_tail_gets_the_ratios_of_its_own_steps() -> None:
     tail = carry_over(FOUND, SIGMAS[2:], VPSchedule())
-    assert tail.ratios == (1.1, 0.9, 1.3)
-    assert tail.steps == 3 and "part of the calibrated grid" in tail.notes[-1]
+    assert tail.ratios == (1.0, 1.0, 1.3), "at its first K steps too few outputs are known"
+    assert "1 of 3 steps" in tail.notes[-1]
     head = carry_over(FOUND, SIGMAS[:4], VPSchedule())
     assert head.ratios == (1.0, 1.0, 1.1)
+    short = carry_over(FOUND, SIGMAS[3:], VPSchedule())
+    assert not short.active and "without compensation" in short.notes[-1]
 
 
 def test_steps_of_no_such_grid_get_one() -> None:
-    mixed = carry_over(FOUND, (14.6, 5.0, 2.3, 0.9, 0.3, 0.0), VPSchedule())
-    assert mixed.ratios == (1.0, 1.0, 1.0, 1.0, 1.0) and "2 of 5" in mixed.notes[-1]
+    mixed = carry_over(FOUND, (14.6, 5.0, 2.3, 1.16, 0.3, 0.0), VPSchedule())
+    assert mixed.ratios == (1.0, 1.0, 1.1, 1.0, 1.0) and "1 of 5" in mixed.notes[-1]
     other = carry_over(FOUND, (10.0, 3.0, 1.5, 0.0), VPSchedule())
     assert not other.active and "without compensation" in other.notes[-1]
     assert FOUND.notes == (), "the argument is left as it is"
@@ -41,9 +43,17 @@ def test_without_sigmas_the_number_of_steps_decides() -> None:
 
 
 def test_flow_grids_match_at_pure_noise() -> None:
-    found = RatioSchedule((1.0, 1.0, 1.1), sigmas=(1.0, 0.9, 0.6, 0.0))
+    found = RatioSchedule((1.0, 1.2, 1.1), sigmas=(1.0, 0.9, 0.6, 0.0), dc_order=1)
     assert carry_over(found, (1.0, 0.9, 0.6, 0.0), FlowSchedule()) is found
     assert carry_over(found, (0.9, 0.6, 0.0), FlowSchedule()).ratios == (1.0, 1.1)
+
+
+def test_without_sigmas_a_run_must_start_where_the_ratios_do() -> None:
+    """A prediction for N steps is not for the last N steps of a longer schedule."""
+    predicted = RatioSchedule((1.0, 1.0, 1.2), start=14.6)
+    assert carry_over(predicted, (14.6, 3.0, 1.0, 0.0), VPSchedule()) is predicted
+    tail = carry_over(predicted, (5.0, 3.0, 1.0, 0.0), VPSchedule())
+    assert not tail.active and "from sigma 14.6, not 5" in tail.notes[-1]
 
 
 @pytest.mark.parametrize("sigmas", [(), (1.0,)])

@@ -110,12 +110,15 @@ def test_a_ratio_schedule_brings_its_settings() -> None:
         "first_corrector": False,
     }
     stored = RatioSchedule(ratios=tuple(RATIOS), **how)
-    got = run("vp", Mixture(), x, GRIDS["vp"], ratios=stored, order=1, dc_order=3, solver="unipc")
+    got = run("vp", Mixture(), x, GRIDS["vp"], ratios=stored, order=1, dc_order=3)
     assert torch.equal(got, run("vp", Mixture(), x, GRIDS["vp"], ratios=RATIOS, **how))
     by_name = RatioSchedule(ratios=tuple(RATIOS), solver="dpmpp_2m", order=2)
     got = run("vp", Mixture(), x, GRIDS["vp"], ratios=by_name)
     expected = run("vp", Mixture(), x, GRIDS["vp"], ratios=RATIOS, solver="dpmpp_2m")
     assert torch.equal(got, expected)
+    for solver, words in (("unipc", "without compensation"), ("ddim", "expected dpmpp_2m")):
+        with pytest.raises(ValueError, match=words):
+            run("vp", Mixture(), x, GRIDS["vp"], ratios=by_name, solver=solver)
 
 
 # Ends
