@@ -91,7 +91,7 @@ def main() -> None:
             return out.view(latent.shape).clone()
 
         peaks = [
-            extra_latents(lambda x, run=run: run(x, model=fresh), x)  # noqa: B023
+            extra_latents(lambda x, run=run: run(x, model=fresh), x)
             for run in (theirs, compensated)
         ]
         medians = [1000.0 * statistics.median(t) / STEPS for t in times]

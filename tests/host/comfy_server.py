@@ -38,13 +38,15 @@ class ComfyServer:
     def start(self) -> None:
         nodes = self.folder / "custom_nodes"
         models = self.folder / "models" / "diffusion_models"
-        for path in (nodes, models, self.folder / "user"):
+        for path in (nodes, models, self.inputs, self.folder / "user"):
             path.mkdir(parents=True, exist_ok=True)
         # A name that is no Python identifier: ComfyUI must not care.
-        (nodes / "DC-Solver pack").symlink_to(ROOT, target_is_directory=True)
+        (nodes / "dc-solver.pack").symlink_to(ROOT, target_is_directory=True)
         (nodes / "testing").symlink_to(ROOT / "tests/host/comfy_test_nodes", True)
         for weights in (ROOT / "demo/data").glob("emoji_*.safetensors"):
             (models / weights.name).symlink_to(weights)
+        codec = ROOT / "demo/data/emoji_codec.safetensors"
+        (self.inputs / codec.name).symlink_to(codec)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self._port = free.getsockname()[1]
@@ -123,6 +125,11 @@ class ComfyServer:
 
     def output_file(self, entry: dict[str, str]) -> Path:
         return self.folder / entry["type"] / entry["subfolder"] / entry["filename"]
+
+    @property
+    def inputs(self) -> Path:
+        """The host's input folder."""
+        return self.folder / "input"
 
     @property
     def library(self) -> Path:

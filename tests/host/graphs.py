@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +22,18 @@ def node(kind: str, **inputs: Any) -> dict[str, Any]:
     return {"class_type": kind, "inputs": inputs}
 
 
-def model_graph(kind: str, conditions: torch.Tensor, folder: Path, batch: int = 1) -> Graph:
+def model_graph(kind: str, conditions: torch.Tensor, inputs_folder: Path, batch: int = 1) -> Graph:
     """Nodes ``model``, ``prompts`` (0 positive, 1 negative) and ``latent``.
 
     ``kind`` is "eps", "flow", or "v" (the eps weights read as v: nonsense, but a v model).
     """
-    file = (
-        folder
-        / f"conditions_{len(conditions)}_{abs(hash(conditions.numpy().tobytes()))}.safetensors"
-    )
+    digest = hashlib.sha256(conditions.numpy().tobytes()).hexdigest()[:8]
+    file = inputs_folder / f"conditions_{digest}.safetensors"
     save_file({"conditions": conditions.contiguous()}, file)
     weights = "emoji_flow" if kind == "flow" else "emoji_eps"
     graph = {
         "load": node("UNETLoader", unet_name=f"{weights}.safetensors", weight_dtype="default"),
-        "prompts": node("EmojiConditions", file=str(file)),
+        "prompts": node("EmojiConditions", file=file.name),
         "latent": node("EmptySD3LatentImage", width=64, height=64, batch_size=batch),
     }
     if kind == "flow":

@@ -7,13 +7,12 @@ import math
 import os
 import subprocess
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from comfy_server import ROOT, ComfyServer, PromptError
+from comfy_server import ComfyServer, PromptError
 from dc_solver import ratios
 from dc_solver.demo import emoji, grids
 from dc_solver.solvers import sample
@@ -61,19 +60,19 @@ def test_every_node_is_listed_and_dc_solver_is_in_the_dropdown(comfy: ComfyServe
 
 
 @pytest.mark.parametrize("kind", ["eps", "flow"])
-def test_calibrate_predict_sample_and_save(comfy: ComfyServer, tmp_path: Path, kind: str) -> None:
+def test_calibrate_predict_sample_and_save(comfy: ComfyServer, kind: str) -> None:
     """The main job: what the graph makes is what the library makes, and closer than UniPC's."""
     comfy.clear_library()
     calibration_points = emoji.points(range(1000, 1016))
     points = batch_points(SEED, BATCH)
-    graph = model_graph(kind, points.conditions, tmp_path, BATCH)
-    calibration_graph = model_graph(kind, calibration_points.conditions, tmp_path)
+    graph = model_graph(kind, points.conditions, comfy.inputs, BATCH)
+    calibration_graph = model_graph(kind, calibration_points.conditions, comfy.inputs)
     graph["cal_prompts"] = calibration_graph["prompts"]
     for_calibration = {
         **inputs(), "positive": ["cal_prompts", 0], "negative": ["cal_prompts", 1], **CALIBRATION
     }  # fmt: skip
     sampling = {**inputs(), "seed": SEED, "scheduler": "simple", "denoise": 1.0, "cfg": CFG}
-    codec = str(ROOT / "demo/data/emoji_codec.safetensors")
+    codec = "emoji_codec.safetensors"
     graph |= {
         "cal": node(
             "DCSolverCalibrate", **for_calibration, steps=STEPS, cfg=CFG, scheduler="simple"
@@ -136,10 +135,10 @@ def test_calibrate_predict_sample_and_save(comfy: ComfyServer, tmp_path: Path, k
     assert gain < 0.97
 
 
-def test_the_stock_ksampler_runs_our_code(comfy: ComfyServer, tmp_path: Path) -> None:
+def test_the_stock_ksampler_runs_our_code(comfy: ComfyServer) -> None:
     for kind in ("eps", "flow"):
         points = batch_points(7, 2)
-        graph = model_graph(kind, points.conditions, tmp_path, 2)
+        graph = model_graph(kind, points.conditions, comfy.inputs, 2)
         graph["sample"] = node(
             "KSampler", **inputs(), seed=7, steps=6, cfg=CFG, sampler_name="dc_solver",
             scheduler="simple", denoise=1.0,
@@ -149,9 +148,9 @@ def test_the_stock_ksampler_runs_our_code(comfy: ComfyServer, tmp_path: Path) ->
         assert (latent - library_sample(kind, points, 6, solver="unipc")).abs().max() < 1e-4
 
 
-def test_the_sampler_node_equals_the_ksampler(comfy: ComfyServer, tmp_path: Path) -> None:
+def test_the_sampler_node_equals_the_ksampler(comfy: ComfyServer) -> None:
     points = batch_points(9, 2)
-    graph = model_graph("eps", points.conditions, tmp_path, 2)
+    graph = model_graph("eps", points.conditions, comfy.inputs, 2)
     settings = {"order": 3, "variant": "bh1", "lower_order": "at the end"}
     graph |= {
         "sampler": node("DCSolverSampler", **settings),
@@ -167,15 +166,13 @@ def test_the_sampler_node_equals_the_ksampler(comfy: ComfyServer, tmp_path: Path
     assert (latent - same).abs().max() < 1e-4
 
 
-def test_a_small_batch_size_keeps_each_prompt_with_its_seed(
-    comfy: ComfyServer, tmp_path: Path
-) -> None:
+def test_a_small_batch_size_keeps_each_prompt_with_its_seed(comfy: ComfyServer) -> None:
     """The host would give the second chunk the first chunk's prompts."""
     points = emoji.points(range(1000, 1005))
     found = []
     for size in (5, 2):
         comfy.clear_library()
-        graph = model_graph("eps", points.conditions, tmp_path)
+        graph = model_graph("eps", points.conditions, comfy.inputs)
         few = {**CALIBRATION, "seeds": 5, "check_seeds": 0, "batch_size": size}
         graph["cal"] = node("DCSolverCalibrate", **inputs(), **few, steps=5, cfg=CFG,
                             scheduler="simple")  # fmt: skip
@@ -186,9 +183,9 @@ def test_a_small_batch_size_keeps_each_prompt_with_its_seed(
     assert any(ratio != 1.0 for ratio in found[0])
 
 
-def test_a_v_prediction_model_calibrates(comfy: ComfyServer, tmp_path: Path) -> None:
+def test_a_v_prediction_model_calibrates(comfy: ComfyServer) -> None:
     comfy.clear_library()
-    graph = model_graph("v", emoji.points([1]).conditions, tmp_path)
+    graph = model_graph("v", emoji.points([1]).conditions, comfy.inputs)
     few = {**CALIBRATION, "seeds": 2, "check_seeds": 0}
     graph["cal"] = node("DCSolverCalibrate", **inputs(), **few, steps=5, cfg=CFG,
                         scheduler="karras")  # fmt: skip
@@ -199,9 +196,9 @@ def test_a_v_prediction_model_calibrates(comfy: ComfyServer, tmp_path: Path) -> 
     assert all(math.isfinite(ratio) for ratio in found.ratios)
 
 
-def test_cancel_stops_a_calibration_and_leaves_nothing(comfy: ComfyServer, tmp_path: Path) -> None:
+def test_cancel_stops_a_calibration_and_leaves_nothing(comfy: ComfyServer) -> None:
     comfy.clear_library()
-    graph = model_graph("eps", emoji.points([1]).conditions, tmp_path)
+    graph = model_graph("eps", emoji.points([1]).conditions, comfy.inputs)
     long = {**CALIBRATION, "seeds": 40, "batch_size": 1, "reference_steps": 1000}
     graph["cal"] = node("DCSolverCalibrate", **inputs(), **long, steps=8, cfg=CFG,
                         scheduler="simple")  # fmt: skip
@@ -218,17 +215,17 @@ def test_cancel_stops_a_calibration_and_leaves_nothing(comfy: ComfyServer, tmp_p
     assert any(message[0] == "execution_interrupted" for message in stopped.value.messages)
     assert not comfy.library.exists() or not list(comfy.library.iterdir())
 
-    test_the_stock_ksampler_runs_our_code(comfy, tmp_path)
+    test_the_stock_ksampler_runs_our_code(comfy)
 
 
-def test_bad_input_is_refused_with_a_reason(comfy: ComfyServer, tmp_path: Path) -> None:
-    graph = model_graph("eps", emoji.points([1]).conditions, tmp_path)
+def test_bad_input_is_refused_with_a_reason(comfy: ComfyServer) -> None:
+    graph = model_graph("eps", emoji.points([1]).conditions, comfy.inputs)
     graph["grid"] = node("DCSolverCalibrateGrid", **inputs(), **CALIBRATION, scheduler="simple",
                          steps_list="5, x", cfg_list="3")  # fmt: skip
     with pytest.raises(PromptError, match="steps_list: expected"):
         comfy.run(graph)
     few = {**CALIBRATION, "seeds": 1, "check_seeds": 0, "reference_steps": 24}
-    graph = model_graph("eps", emoji.points([1]).conditions, tmp_path)
+    graph = model_graph("eps", emoji.points([1]).conditions, comfy.inputs)
     graph["cal"] = node("DCSolverCalibrate", **inputs(), **few, steps=4, cfg=CFG,
                         scheduler="simple")  # fmt: skip
     for name in ("../out", "a/b", "C:\\x", "nul", ""):
@@ -241,7 +238,7 @@ def test_bad_input_is_refused_with_a_reason(comfy: ComfyServer, tmp_path: Path) 
         comfy.run(load)
 
 
-def test_a_file_loads_as_what_it_holds(comfy: ComfyServer, tmp_path: Path) -> None:
+def test_a_file_loads_as_what_it_holds(comfy: ComfyServer) -> None:
     comfy.clear_library()
     ratios.save(ratios.RatioSchedule((1.0, 1.0, 1.1, 0.9, 1.2)), comfy.library / "one.safetensors")
     graph = {"load": node("DCSolverLoadRatios", file="one.safetensors"),

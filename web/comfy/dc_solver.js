@@ -5,6 +5,15 @@ import { ComfyWidgets } from "../../scripts/widgets.js";
 
 const NAME = "dc_solver_text";
 
+// Enough for the text, wrapped to the node's width, up to a limit from where it scrolls.
+function heightOf(text, width) {
+  const columns = Math.max(20, Math.floor(width / 6.5));
+  const rows = text
+    .split("\n")
+    .reduce((sum, line) => sum + Math.max(1, Math.ceil(line.length / columns)), 0);
+  return Math.min(220, 14 * rows + 14);
+}
+
 function textWidget(node) {
   const known = node.widgets?.find((widget) => widget.name === NAME);
   if (known) return known;
@@ -26,12 +35,13 @@ app.registerExtension({
     nodeType.prototype.onExecuted = function (message) {
       onExecuted?.apply(this, arguments);
       if (!message?.text?.length) return;
-      const isNew = !this.widgets?.some((widget) => widget.name === NAME);
-      textWidget(this).value = message.text.join("\n");
-      if (isNew) {
-        const [width, height] = this.computeSize();
-        this.setSize([Math.max(this.size[0], width), Math.max(this.size[1], height)]);
-      }
+      const text = message.text.join("\n");
+      const widget = textWidget(this);
+      widget.value = text;
+      const height = heightOf(text, this.size[0]);
+      widget.options.getMinHeight = () => height;
+      const [width, least] = this.computeSize();
+      this.setSize([Math.max(this.size[0], width), Math.max(this.size[1], least)]);
       app.graph.setDirtyCanvas(true, true);
     };
   },

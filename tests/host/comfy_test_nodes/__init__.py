@@ -1,7 +1,14 @@
 """Nodes that only the host tests use: the emoji models' conditions and their linear codec."""
 
+from pathlib import Path
+
+import folder_paths
 import torch
 from safetensors.torch import load_file
+
+
+def load_input(name):
+    return load_file(Path(folder_paths.get_input_directory()) / name)
 
 
 class EmojiConditions:
@@ -16,7 +23,7 @@ class EmojiConditions:
         return {"required": {"file": ("STRING", {"default": ""})}}
 
     def make(self, file):
-        vectors = load_file(file)["conditions"]
+        vectors = load_input(file)["conditions"]
         empty = torch.zeros_like(vectors[:1])
         return tuple([[v[:, None], {"pooled_output": v}]] for v in (vectors, empty))
 
@@ -33,7 +40,7 @@ class EmojiDecode:
         return {"required": {"samples": ("LATENT",), "codec": ("STRING", {"default": ""})}}
 
     def decode(self, samples, codec):
-        codec = load_file(codec)
+        codec = load_input(codec)
         latents = (samples["samples"].float() - 0.0609) * 1.5305
         z = latents.flatten(2).transpose(1, 2)
         patches = (z * codec["scale"]) @ codec["basis"] + codec["mean"]
