@@ -8,7 +8,15 @@ from ..ratios import RatioSchedule, calibrate
 from ..ratios.text import describe_ratios
 from . import host
 from .calibration import run_calibration
-from .options import CATEGORY, cfg, first_seed, search_settings, solver_settings, steps
+from .options import (
+    CATEGORY,
+    calibrated_model,
+    cfg,
+    first_seed,
+    search_settings,
+    solver_settings,
+    steps,
+)
 from .plotting import plot
 
 
@@ -28,10 +36,7 @@ class DCSolverCalibrate:
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {
             "required": {
-                "model": ("MODEL", {"tooltip": "The model, with LoRAs and patches as you use it."}),
-                "positive": ("CONDITIONING", {"tooltip": "A typical prompt, or a batch of them."}),
-                "negative": ("CONDITIONING", {"tooltip": "Your usual negative prompt."}),
-                "latent_image": ("LATENT", {"tooltip": "An empty latent of the size you use."}),
+                **calibrated_model(),
                 "steps": steps(),
                 "cfg": cfg(),
                 "scheduler": (host.schedulers(), {

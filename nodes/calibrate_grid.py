@@ -9,7 +9,7 @@ from ..ratios.records import MOST_FITTED
 from ..ratios.text import describe_cpr
 from . import host
 from .calibration import run_calibration
-from .options import CATEGORY, first_seed, search_settings, solver_settings
+from .options import CATEGORY, calibrated_model, first_seed, search_settings, solver_settings
 from .plotting import plot
 
 _MOST = 32
@@ -30,10 +30,7 @@ class DCSolverCalibrateGrid:
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {
             "required": {
-                "model": ("MODEL", {"tooltip": "The model, with LoRAs and patches as you use it."}),
-                "positive": ("CONDITIONING", {"tooltip": "A typical prompt, or a batch of them."}),
-                "negative": ("CONDITIONING", {"tooltip": "Your usual negative prompt."}),
-                "latent_image": ("LATENT", {"tooltip": "An empty latent of the size you use."}),
+                **calibrated_model(),
                 "steps_list": ("STRING", {
                     "default": "5, 6, 8, 10",
                     "tooltip": "Step counts, with commas between. They share their reference.",

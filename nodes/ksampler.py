@@ -75,9 +75,7 @@ class DCSolverKSampler:
         return {"ui": {"text": [told(fitted)]}, "result": (latent,)}
 
     @staticmethod
-    def _of_scheduler(
-        ratios: RatioSchedule, scheduler: str, denoise: float
-    ) -> RatioSchedule | None:
+    def _of_scheduler(ratios: RatioSchedule, scheduler: str, denoise: float) -> RatioSchedule:
         """Ratios whose sigmas are not known fit only whole runs of their scheduler."""
         known = ratios.identity.scheduler
         if denoise >= 1.0 and known in (None, scheduler):

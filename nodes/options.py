@@ -47,6 +47,16 @@ def solver_settings() -> dict[str, Widget]:
 LOWER_ORDER: dict[str, bool | str] = {"automatic": True, "at the end": "final", "never": False}
 
 
+def calibrated_model() -> dict[str, Widget]:
+    """The model, prompts and latent that a calibration runs on."""
+    return {
+        "model": ("MODEL", {"tooltip": "The model, with LoRAs and patches as you use it."}),
+        "positive": ("CONDITIONING", {"tooltip": "A typical prompt, or a batch of them."}),
+        "negative": ("CONDITIONING", {"tooltip": "Your usual negative prompt."}),
+        "latent_image": ("LATENT", {"tooltip": "An empty latent of the size you use."}),
+    }
+
+
 def search_settings() -> dict[str, Widget]:
     """What a calibration may be told beside the solver's settings."""
     return {

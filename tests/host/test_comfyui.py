@@ -250,6 +250,31 @@ def test_a_file_loads_as_what_it_holds(comfy: ComfyServer) -> None:
     assert "plot" in shown and "plot_2" not in shown, "the output that does not fit is blocked"
 
 
+def test_ratios_that_do_not_fit_are_told_and_left_out(comfy: ComfyServer) -> None:
+    comfy.clear_library()
+    found = ratios.RatioSchedule((1.0, 1.0, 1.1, 0.9, 1.2), cfg=7.0)
+    ratios.save(found, comfy.library / "bare.safetensors")
+    points = batch_points(11, 1)
+    graph = model_graph("eps", points.conditions, comfy.inputs)
+    graph["load_it"] = node("DCSolverLoadRatios", file="bare.safetensors")
+    sampling = {**inputs(), "seed": 11, "scheduler": "simple", "cfg": CFG, "ratios": ["load_it", 0]}
+    graph |= {
+        "whole": node("DCSolverKSampler", **sampling, steps=5, denoise=1.0),
+        "part": node("DCSolverKSampler", **sampling, steps=5, denoise=0.5),
+        "other": node("DCSolverKSampler", **sampling, steps=6, denoise=1.0),
+        "save": node("SaveLatent", samples=["other", 0], filename_prefix="other"),
+        "save_2": node("SaveLatent", samples=["part", 0], filename_prefix="other"),
+        "save_3": node("SaveLatent", samples=["whole", 0], filename_prefix="other"),
+    }  # fmt: skip
+    shown = comfy.run(graph)
+    assert shown["whole"]["text"][0].startswith("ratios 1.000 1.000 1.100")
+    assert "for CFG 7, not 3" in shown["whole"]["text"][0]
+    assert "plain UniPC (the ratios are for denoise 1)" in shown["part"]["text"][0]
+    assert "for 5 steps and this run has 6" in shown["other"]["text"][0]
+    latent = saved_latent(comfy.folder, shown["save"])
+    assert (latent - library_sample("eps", points, 6, solver="unipc")).abs().max() < 1e-4
+
+
 def test_the_demo_grids_are_the_hosts(comfy: ComfyServer) -> None:
     """demo/grids.py against comfy.samplers, for every scheduler."""
     script = """
