@@ -5,9 +5,15 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
+import math
 import sys
 from pathlib import Path
 from typing import Any
+
+_SCHEDULERS = (
+    "simple", "sgm_uniform", "karras", "exponential", "ddim_uniform", "beta", "normal",
+    "linear_quadratic", "kl_optimal",
+)  # fmt: skip
 
 
 def _pack() -> Any:
@@ -61,6 +67,22 @@ def _predict(pack: str, options: argparse.Namespace) -> None:
     print(text.describe_ratios(found.predict(options.steps, options.cfg)))
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 1000:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 to 1000, got {text!r}")
+    return int(text)
+
+
+def _scale(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0.0 <= value <= 1000.0:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1000, got {text!r}")
+    return value
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="dc_solver", description="DC-Solver: few-step sampling with calibrated ratios."
@@ -70,24 +92,25 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="compare the solvers on an embedded model")
     demo.set_defaults(run=_demo)
     demo.add_argument("--model", choices=("eps", "flow"), default="eps")
-    demo.add_argument("--scheduler", default="simple")
-    demo.add_argument("--cfg", type=float, default=3.0)
-    demo.add_argument("--images", type=int, default=64, help="held-out seeds")
+    demo.add_argument("--scheduler", choices=_SCHEDULERS, default="simple")
+    demo.add_argument("--cfg", type=_scale, default=3.0, help="guidance scale, default 3")
+    demo.add_argument("--images", type=_count, default=64, help="held-out seeds, default 64")
     demo.add_argument("--output", default="demo-output", help="folder for pictures and ratios")
 
     calibrate = commands.add_parser("calibrate", help="calibrate an embedded model into a file")
     calibrate.set_defaults(run=_calibrate)
     calibrate.add_argument("output", help="the .safetensors file to write")
     calibrate.add_argument("--model", choices=("eps", "flow"), default="eps")
-    calibrate.add_argument("--scheduler", default="simple")
-    calibrate.add_argument("--steps", type=int, nargs="+", default=[5], help="several make a CPR")
-    calibrate.add_argument("--cfg", type=float, nargs="+", default=[3.0], help="several make a CPR")
+    calibrate.add_argument("--scheduler", choices=_SCHEDULERS, default="simple")
+    several = "one or more; several of steps or CFG make a CPR"
+    calibrate.add_argument("--steps", type=_count, nargs="+", default=[5], help=several)
+    calibrate.add_argument("--cfg", type=_scale, nargs="+", default=[3.0], help=several)
 
     predict = commands.add_parser("predict", help="ratios for any steps and CFG from a CPR file")
     predict.set_defaults(run=_predict)
     predict.add_argument("file", help="a CPR file, or the authors' .npy")
-    predict.add_argument("--steps", type=int, required=True)
-    predict.add_argument("--cfg", type=float, required=True)
+    predict.add_argument("--steps", type=_count, required=True, help="number of steps")
+    predict.add_argument("--cfg", type=_scale, required=True, help="guidance scale")
     return parser
 
 
@@ -96,6 +119,16 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.run(_pack().__name__, options)
+    except FileNotFoundError as error:
+        print(f"dc_solver: there is no file {error.filename}", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        print(
+            f"dc_solver: needs the package {error.name}; install requirements.txt, or run this "
+            "through dev.py, which makes an environment of its own",
+            file=sys.stderr,
+        )
+        return 1
     except (ValueError, TypeError, OSError) as error:
         print(f"dc_solver: {error}", file=sys.stderr)
         return 1

@@ -1,6 +1,7 @@
 """Sets up this checkout and runs it; needs nothing but Python 3.10 or newer.
 
-python3 dev.py demo     the demo, in an environment of its own (options as for the demo)
+python3 dev.py demo     the demo, in an environment of its own (options as for the demo);
+                        calibrate and predict work the same way
 python3 dev.py test     style, types and all tests, as CI runs them (options as for pytest)
 """
 
@@ -28,7 +29,7 @@ def prepare() -> None:
     stamp = ENV / "installed.sha256"
     if stamp.is_file() and stamp.read_text() == wanted.hexdigest():
         return
-    print("making .venv and installing requirements-dev.txt", flush=True)
+    print("making .venv and installing requirements-dev.txt: some minutes", flush=True)
     venv.create(ENV, with_pip=True, clear=True)
     run(str(PYTHON), "-m", "pip", "install", "--quiet", "-r", "requirements-dev.txt")
     stamp.write_text(wanted.hexdigest())
@@ -45,11 +46,11 @@ def main() -> None:
     if sys.version_info < (3, 10):
         sys.exit(f"dev.py: expected Python 3.10 or newer, got {sys.version.split()[0]}.")
     command, *rest = sys.argv[1:] or ["help"]
-    if command not in ("demo", "test"):
+    if command not in ("demo", "calibrate", "predict", "test"):
         sys.exit(__doc__)
     prepare()
-    if command == "demo":
-        run(str(PYTHON), ".", "demo", *rest)
+    if command != "test":
+        run(str(PYTHON), ".", command, *rest)
         return
     run(str(PYTHON), "-m", "ruff", "check", ".")
     run(str(PYTHON), "-m", "ruff", "format", "--check", ".")

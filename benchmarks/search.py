@@ -16,6 +16,7 @@ from dc_solver.demo import emoji
 from dc_solver.demo.experiment import HELD_OUT_FROM, Experiment, compare
 from dc_solver.ratios import calibrate
 
+KS = (2,)
 SETS = (1000, 2000, 3000, 4000, 5000, 6000)
 
 
@@ -33,7 +34,7 @@ def main() -> None:
             if truth is None:
                 truth = task.truth(held_out, int)
             base = task.row("", steps, held_out, truth, int, solver="unipc").errors
-            for k in (1, 2):
+            for k in KS:
                 for loss in ("mean", "relative"):
                     gains, found = [], None
                     for first in SETS:

@@ -29,6 +29,11 @@ class DCSolverCalibrate:
     )
     RETURN_TYPES = ("DC_RATIOS", "IMAGE", "STRING")
     RETURN_NAMES = ("ratios", "curve", "report")
+    OUTPUT_TOOLTIPS = (
+        "The ratios: connect to KSampler (DC-Solver) or Save Ratios.",
+        "The ratios over the steps, as an image.",
+        "What they cost and gain, in words.",
+    )
     FUNCTION = "calibrate"
     OUTPUT_NODE = True
 

@@ -23,6 +23,11 @@ class DCSolverCalibrateGrid:
     )
     RETURN_TYPES = ("DC_CPR", "IMAGE", "STRING")
     RETURN_NAMES = ("cpr", "curves", "report")
+    OUTPUT_TOOLTIPS = (
+        "The fit: connect to Predict Ratios or Save Ratios.",
+        "All calibrated curves, as an image.",
+        "What they cost and gain, in words.",
+    )
     FUNCTION = "calibrate"
     OUTPUT_NODE = True
 
@@ -96,10 +101,10 @@ def numbers(name: str, text: str, whole: bool = False) -> list[float]:
     """
     kind = "whole numbers of 1 or more" if whole else "numbers"
     try:
-        values = [float(part) for part in text.replace(";", ",").split(",") if part.strip()]
+        values = [float(part) for part in text.replace(",", " ").replace(";", " ").split()]
     except ValueError:
         values = []
-    good = all(abs(v) <= 1000 and (not whole or (v >= 1 and v == int(v))) for v in values)
+    good = all(0 <= v <= 1000 and (not whole or (v >= 1 and v == int(v))) for v in values)
     if not values or len(values) > _MOST or not good:
         raise ValueError(
             f"{name}: expected 1 to {_MOST} {kind} with commas between, got {text[:80]!r}; "

@@ -18,6 +18,7 @@ class DCSolverKSampler:
         "and scheduler; without them it samples as UniPC. One model call a step either way."
     )
     RETURN_TYPES = ("LATENT",)
+    OUTPUT_TOOLTIPS = ("The denoised latent.",)
     FUNCTION = "sample"
 
     @classmethod

@@ -20,6 +20,11 @@ class DCSolverLoadRatios:
     )
     RETURN_TYPES = ("DC_RATIOS", "DC_CPR", "STRING")
     RETURN_NAMES = ("ratios", "cpr", "report")
+    OUTPUT_TOOLTIPS = (
+        "For a file that holds ratios.",
+        "For a file that holds a CPR.",
+        "What the file holds, in words.",
+    )
     FUNCTION = "load"
 
     @classmethod

@@ -12,7 +12,7 @@ Widget = tuple[Any, dict[str, Any]]
 def steps(default: int = 5) -> Widget:
     return ("INT", {
         "default": default, "min": 1, "max": 1000,
-        "tooltip": "Model calls for one image. DC-Solver is made for 5 to 10.",
+        "tooltip": "The number of steps. DC-Solver is made for 5 to 10.",
     })  # fmt: skip
 
 
@@ -28,18 +28,18 @@ def solver_settings() -> dict[str, Widget]:
     """Order, B(h), K and the variable: the same for sampling and calibration."""
     return {
         "order": ("INT", {
-            "default": 2, "min": 1, "max": 4,
+            "advanced": True, "default": 2, "min": 1, "max": 4,
             "tooltip": "Order of UniPC. 2 is best with guidance; 3 suits weak guidance and many "
             "steps.",
         }),
         "variant": (["bh2", "bh1"], {
-            "default": "bh2",
-            "tooltip": "UniPC's B(h). bh1 can explode on long steps.",
+            "advanced": True, "default": "bh2",
+            "tooltip": "Leave at bh2. UniPC's B(h); bh1 can explode on long steps.",
         }),
         "lower_order": (["automatic", "at the end", "never"], {
-            "default": "automatic",
-            "tooltip": "automatic lowers the order on the last steps and on steps that are long "
-            "against their history, which the schedulers normal and kl_optimal have.",
+            "advanced": True, "default": "automatic",
+            "tooltip": "Leave at automatic, which lowers the order on the last steps and on steps "
+            "that are long against their history, as normal and kl_optimal have.",
         }),
     }  # fmt: skip
 
@@ -71,20 +71,22 @@ def search_settings() -> dict[str, Widget]:
         }),
         "batch_size": ("INT", {
             "default": 1, "min": 1, "max": 1000,
-            "tooltip": "Images in one model call. 1 needs the memory of one image; more is faster "
-            "on a large GPU.",
+            "tooltip": "Images in one model call. 1 needs the memory of one image; try 4 to 8 "
+            "where you can sample such batches: it is faster.",
         }),
         "reference_steps": ("INT", {
-            "default": 64, "min": 24, "max": 1000,
-            "tooltip": "Steps of the reference trajectory that the ratios are searched against.",
+            "advanced": True, "default": 64, "min": 24, "max": 1000,
+            "tooltip": "Leave at 64. Steps of the reference that the ratios are searched against; "
+            "more is slower and hardly better.",
         }),
         "dc_order": ("INT", {
-            "default": 2, "min": 1, "max": 3,
-            "tooltip": "K, the degree of the compensation. The paper uses 2.",
+            "advanced": True, "default": 2, "min": 1, "max": 3,
+            "tooltip": "Leave at 2. K, the degree of the compensation.",
         }),
         "variable": (["t", "lambda"], {
-            "default": "t",
-            "tooltip": "Compensate in the model's time, as the paper does, or in half-logSNR.",
+            "advanced": True, "default": "t",
+            "tooltip": "Leave at t. Compensate in the model's time, as the paper does, or in "
+            "half-logSNR.",
         }),
     }  # fmt: skip
 

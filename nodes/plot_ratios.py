@@ -14,6 +14,7 @@ class DCSolverPlotRatios:
     DESCRIPTION = "Draws one to four ratio curves over each other."
     RETURN_TYPES = ("IMAGE", "STRING")
     RETURN_NAMES = ("curve", "report")
+    OUTPUT_TOOLTIPS = ("The curves, as an image.", "What they cost and gain, in words.")
     FUNCTION = "plot"
     OUTPUT_NODE = True
 

@@ -18,6 +18,7 @@ class DCSolverPredictRatios:
     )
     RETURN_TYPES = ("DC_RATIOS", "STRING")
     RETURN_NAMES = ("ratios", "report")
+    OUTPUT_TOOLTIPS = ("The ratios for these steps and CFG.", "What was predicted, in words.")
     FUNCTION = "predict"
 
     @classmethod

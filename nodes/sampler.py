@@ -17,6 +17,7 @@ class DCSolverSampler:
         "connected ratios bring their own solver settings."
     )
     RETURN_TYPES = ("SAMPLER",)
+    OUTPUT_TOOLTIPS = ("For SamplerCustom.",)
     FUNCTION = "make"
 
     @classmethod

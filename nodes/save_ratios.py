@@ -33,6 +33,15 @@ class DCSolverSaveRatios:
             },
         }  # fmt: skip
 
+    @classmethod
+    def VALIDATE_INPUTS(cls, name: str) -> bool | str:
+        """Refuse a bad name before anything runs, not after the calibration."""
+        try:
+            path_in(host.library_folder(), name)
+        except ValueError as error:
+            return str(error)
+        return True
+
     def save(self, ratios: RatioSchedule | CPR, name: str, overwrite: bool) -> dict[str, Any]:
         path = path_in(host.library_folder(), name)
         written = save(ratios, path if overwrite else free_path(path))

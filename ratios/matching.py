@@ -43,8 +43,14 @@ def carry_over(found: RatioSchedule, sigmas: Sequence[float], schedule: Schedule
         ratios.append(found.ratios[at] if at is not None and acts else 1.0)
         hits += acts
     if hits == 0:
+        known_grid = f"{found.steps} steps"
+        if found.identity.scheduler:
+            known_grid += f" on {found.identity.scheduler}"
         return _plain(
-            found, values, "no step of this run that compensation acts on is one of their grid"
+            found,
+            values,
+            f"the ratios are for the grid of {known_grid}, and this run of {steps} steps shares "
+            "none that they act on; calibrate or predict for these settings",
         )
     note = f"{hits} of {steps} steps have the ratio of the same step of the calibrated grid"
     return replace(

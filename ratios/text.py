@@ -33,7 +33,8 @@ def describe_ratios(schedule: RatioSchedule) -> str:
             lines.append(
                 f"error on {report.check_points} check seeds: {report.gain:.2f} of {base}'s, "
                 f"{report.gain_over_dpmpp_2m or 0.0:.2f} of DPM-Solver++(2M)'s on the same sigmas "
-                f"(geometric means); {(report.share_worse or 0.0):.0%} of the images got worse"
+                f"(geometric means); {round((report.share_worse or 0.0) * report.check_points)} of "
+                f"{report.check_points} images got worse"
             )
         if report.verdict == "not better":
             found = "  ".join(f"{ratio:.3f}" for ratio in report.found)

@@ -39,7 +39,9 @@ def test_the_report_is_told_in_figures() -> None:
     assert "1.100  0.900  1.300" in told
     assert "898 model calls x images (reference 768, search 100, check 30)" in told
     assert "90 for each of the 10 search seeds" in told
-    assert "1.00 of UniPC's, 0.50 of DPM-Solver++(2M)'s" in told and "50% of the images" in told
+    assert (
+        "1.00 of UniPC's, 0.50 of DPM-Solver++(2M)'s" in told and "1 of 2 images got worse" in told
+    )
 
 
 def test_a_regression_tells_its_range() -> None:
