@@ -103,7 +103,13 @@ class ComfyServer:
             raise PromptError(json.loads(error.read() or b"null")) from error
 
     def queue(self, graph: dict[str, Any]) -> str:
-        return str(self.post("/prompt", {"prompt": graph})["prompt_id"])
+        """Start a graph.  Raises PromptError where ComfyUI refuses it or any node of it."""
+        answer = self.post("/prompt", {"prompt": graph})
+        if answer["node_errors"]:
+            self.post("/queue", {"clear": True})
+            self.post("/interrupt", {})
+            raise PromptError(answer["node_errors"])
+        return str(answer["prompt_id"])
 
     def wait(self, prompt: str, seconds: float = 600.0) -> dict[str, Any]:
         """The history entry of a prompt once it has ended.  Raises PromptError where it failed."""
