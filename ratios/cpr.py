@@ -108,6 +108,9 @@ class CPR:
                 low, high = self.ratio_range
                 notes.append(f"ratios limited to those that were found, {low:.2f} to {high:.2f}")
             ratios = limited
+        if self._never_helped(near_steps, near_cfg):
+            ratios = np.ones(steps)
+            notes.append("compensation did not help at the settings around this one: ratios of 1")
         known = next((s.sigmas for s in self.fitted if s.steps == steps), None)
         start = next((s.start for s in self.fitted if s.start is not None), None)
         return RatioSchedule(
@@ -120,6 +123,13 @@ class CPR:
             notes=tuple(notes),
             **settings_of(self),
         )
+
+    def _never_helped(self, steps: int, cfg: float) -> bool:
+        """Whether all calibrations around this setting kept ratios of 1."""
+        steps_around = _around(steps, sorted({s.steps for s in self.fitted}))
+        cfgs_around = _around(cfg, sorted({s.cfg for s in self.fitted if s.cfg is not None}))
+        around = [s for s in self.fitted if s.steps in steps_around and s.cfg in cfgs_around]
+        return bool(around) and not any(s.active for s in around)
 
     def _positions_on(self, known: int, steps: int) -> np.ndarray:
         """Where on the curve of ``known`` steps each of ``steps`` steps stands.
@@ -205,6 +215,15 @@ def fit_cpr(schedules: Sequence[RatioSchedule]) -> CPR:
         fitted=tuple(schedules),
         **settings_of(first),
     )
+
+
+def _around(value: float, known: Sequence[float]) -> set[float]:
+    """The known value itself, or the nearest one on either side."""
+    if value in known:
+        return {value}
+    below = [other for other in known if other < value]
+    above = [other for other in known if other > value]
+    return {*below[-1:], *above[:1]}
 
 
 def _features(position: np.ndarray, cfg: float, steps: int) -> np.ndarray:

@@ -209,3 +209,15 @@ def test_the_authors_sd21_file() -> None:
     # Their polynomial runs away far outside; ours does not.
     far = cpr.predict(30, 12.0)
     assert max(far.ratios) < 2.5 < max(expected(coefficients, 30, 12.0))
+
+
+def test_where_no_calibration_around_helped_the_prediction_keeps_one() -> None:
+    """The guard's verdict holds for predictions too: between cells that kept 1, they keep 1."""
+    helped = (1.0, 1.0, 1.1, 1.2, 1.3)
+    kept = (1.0,) * 8
+    fitted = [RatioSchedule(helped, cfg=cfg) for cfg in (2.0, 4.0)]
+    fitted += [RatioSchedule(kept, cfg=cfg) for cfg in (2.0, 4.0)]
+    cpr = fit_cpr(fitted)
+    assert cpr.predict(8, 3.0).ratios == kept
+    assert "did not help" in cpr.predict(8, 3.0).notes[-1]
+    assert cpr.predict(5, 3.0).active and cpr.predict(6, 3.0).active
