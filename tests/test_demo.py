@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -147,3 +148,13 @@ def test_the_command_line_says_what_is_wrong(tmp_path: Path) -> None:
     assert broken.read_bytes() == b"not a calibration"
     none = command("predict", str(tmp_path / "none.safetensors"), "--steps", "5", "--cfg", "3")
     assert none.returncode == 1 and "Traceback" not in none.stderr
+
+
+def test_the_command_line_offers_every_scheduler() -> None:
+    """It lists them itself, so that --help needs no package; the lists must not drift apart."""
+    spec = importlib.util.spec_from_file_location("dc_solver_main", ROOT / "__main__.py")
+    assert spec is not None and spec.loader is not None
+    main = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(main)
+    offered = tuple(main._SCHEDULERS)
+    assert offered == tuple(grids.SCHEDULERS)
