@@ -27,10 +27,12 @@ if "comfy.samplers" in sys.modules:
     from .nodes.plot_ratios import DCSolverPlotRatios
     from .nodes.predict_ratios import DCSolverPredictRatios
     from .nodes.registration import register_sampler
+    from .nodes.routes import register_routes
     from .nodes.sampler import DCSolverSampler
     from .nodes.save_ratios import DCSolverSaveRatios
 
     register_sampler()
+    register_routes()
 
     NODE_CLASS_MAPPINGS = {
         "DCSolverSampler": DCSolverSampler,

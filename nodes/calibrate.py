@@ -8,6 +8,7 @@ from ..ratios import RatioSchedule, calibrate
 from ..ratios.text import describe_ratios
 from . import host
 from .calibration import run_calibration
+from .host_runs import GuidedModel
 from .options import (
     CATEGORY,
     calibrated_model,
@@ -76,7 +77,7 @@ class DCSolverCalibrate:
         if len(grid) < 2:
             raise ValueError(f"sigmas: expected two or more, got {len(grid)}; use 1 step or more.")
 
-        def work(guided: host.GuidedModel, x: Any, **arguments: Any) -> list[RatioSchedule]:
+        def work(guided: GuidedModel, x: Any, **arguments: Any) -> list[RatioSchedule]:
             return [calibrate(guided.at(cfg), x, grid, cfg=cfg, **arguments)]
 
         (found,) = run_calibration(

@@ -7,8 +7,9 @@ from typing import Any
 from ..ratios import RatioSchedule, calibrate_grid, fit_cpr
 from ..ratios.records import MOST_FITTED
 from ..ratios.text import describe_cpr
-from . import host
+from . import host, tokens
 from .calibration import run_calibration
+from .host_runs import GuidedModel
 from .options import CATEGORY, calibrated_model, first_seed, search_settings, solver_settings
 from .plotting import plot
 
@@ -74,7 +75,7 @@ class DCSolverCalibrateGrid:
             )
         grids = [host.calculate_sigmas(model, scheduler, count) for count in counts]
 
-        def work(guided: host.GuidedModel, x: Any, **arguments: Any) -> list[RatioSchedule]:
+        def work(guided: GuidedModel, x: Any, **arguments: Any) -> list[RatioSchedule]:
             return calibrate_grid(guided.at, x, grids=grids, cfgs=cfgs, **arguments)
 
         found = run_calibration(
@@ -91,7 +92,8 @@ class DCSolverCalibrateGrid:
         report = describe_cpr(cpr)
         host.log.info(report)
         previews, image = plot(found, title="Calibrated ratios")
-        return {"ui": {"images": previews, "text": [report]}, "result": (cpr, image, report)}
+        shown = {"images": previews, "text": [report], "dc_cpr": [tokens.remember(cpr)]}
+        return {"ui": shown, "result": (cpr, image, report)}
 
 
 def numbers(name: str, text: str, whole: bool = False) -> list[float]:

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from ..ratios import Identity, RatioSchedule
-from . import host
+from . import host, host_model
+from .host_runs import GuidedModel, run_many
 from .options import LOWER_ORDER
 
 
@@ -43,19 +44,19 @@ def run_calibration(
     numbers = range(first_seed, first_seed + seeds + check_seeds)
     noise = host.noise_of_seeds(latent, numbers)
     identity = replace(
-        host.identity_of(model),
+        host_model.identity_of(model, positive),
         scheduler=scheduler,
         seeds=tuple(numbers[:seeds]),
         prompts_hash=prompts_hash(positive, negative),
     )
     report = _Progress()
 
-    def inside(guided: host.GuidedModel) -> list[RatioSchedule]:
+    def inside(guided: GuidedModel) -> list[RatioSchedule]:
         return work(
             guided,
             x=guided.start,
             device=guided.device,
-            schedule=host.schedule_of(model.get_model_object("model_sampling")),
+            schedule=host_model.schedule_of(model.get_model_object("model_sampling")),
             check=check_seeds,
             chunk=batch_size,
             extra_args=lambda points: {"points": points},
@@ -71,9 +72,7 @@ def run_calibration(
         )
 
     batch = min(batch_size, len(noise))
-    found: list[RatioSchedule] = host.run_many(
-        model, positive, negative, noise, batch, sigmas, inside
-    )
+    found: list[RatioSchedule] = run_many(model, positive, negative, noise, batch, sigmas, inside)
     return found
 
 

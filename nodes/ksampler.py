@@ -6,16 +6,18 @@ from dataclasses import replace
 from typing import Any
 
 from ..ratios import RatioSchedule
-from . import host
-from .options import CATEGORY, cfg, steps
-from .sampling import fit_ratios, sample_dc_solver, told
+from ..ratios.lookup import Choice
+from . import host, library
+from .options import CATEGORY, cfg, find_ratios, steps
+from .sampling import Wish, keep_with_image, sample_dc_solver, told
 
 
 class DCSolverKSampler:
     CATEGORY = CATEGORY
     DESCRIPTION = (
-        "KSampler with DC-Solver. Connect calibrated or predicted ratios for the same steps, CFG "
-        "and scheduler; without them it samples as UniPC. One model call a step either way."
+        "KSampler with DC-Solver. It takes the ratios that your library has for this model, CFG "
+        "and steps, or those that you connect; without any it samples as UniPC. One model call a "
+        "step either way."
     )
     RETURN_TYPES = ("LATENT",)
     OUTPUT_TOOLTIPS = ("The denoised latent.",)
@@ -47,10 +49,18 @@ class DCSolverKSampler:
             },
             "optional": {
                 "ratios": ("DC_RATIOS", {
-                    "tooltip": "Calibrated or predicted ratios. Without them: plain UniPC.",
+                    "tooltip": "Calibrated or predicted ratios. Without them the library is "
+                    "looked through.",
                 }),
+                "find_ratios": find_ratios(),
             },
+            "hidden": {"extra_pnginfo": "EXTRA_PNGINFO", "node": "UNIQUE_ID"},
         }  # fmt: skip
+
+    @classmethod
+    def IS_CHANGED(cls, **inputs: Any) -> str:
+        """Run again when the library changes, where the ratios may come from there."""
+        return library.state() if library.used(inputs) else ""
 
     def sample(
         self,
@@ -64,23 +74,29 @@ class DCSolverKSampler:
         latent_image: dict[str, Any],
         denoise: float = 1.0,
         ratios: RatioSchedule | None = None,
+        find_ratios: bool = True,
+        extra_pnginfo: Any = None,
+        node: str = "",
     ) -> dict[str, Any]:
         sigmas = host.calculate_sigmas(model, scheduler, steps, denoise)
-        if ratios is not None and ratios.sigmas is None:
-            ratios = self._of_scheduler(ratios, scheduler, denoise)
-        fitted = fit_ratios(ratios, sigmas.tolist(), model, cfg)
-        sampler = host.make_sampler(sample_dc_solver, {"ratios": fitted})
+        if ratios is not None and denoise < 1.0:
+            ratios = _only_whole_runs(ratios)
+        shown = []
+
+        def tell(choice: Choice) -> None:
+            shown.append(told(choice))
+            keep_with_image(choice, extra_pnginfo, node)
+
+        sampler = host.make_sampler(sample_dc_solver, {"wish": Wish(ratios, find_ratios, tell)})
         latent = host.sample_custom(
             model, seed, cfg, sampler, sigmas, positive, negative, latent_image
         )
-        return {"ui": {"text": [told(fitted)]}, "result": (latent,)}
+        return {"ui": {"text": shown}, "result": (latent,)}
 
-    @staticmethod
-    def _of_scheduler(ratios: RatioSchedule, scheduler: str, denoise: float) -> RatioSchedule:
-        """Ratios whose sigmas are not known fit only whole runs of their scheduler."""
-        known = ratios.identity.scheduler
-        if denoise >= 1.0 and known in (None, scheduler):
-            return ratios
-        reason = f"scheduler {known}" if known not in (None, scheduler) else "denoise 1"
-        ones = (1.0,) * ratios.steps
-        return replace(ratios, ratios=ones).with_notes(f"the ratios are for {reason}")
+
+def _only_whole_runs(ratios: RatioSchedule) -> RatioSchedule:
+    """Ratios of which no sigmas are known, not even by name, fit whole runs alone."""
+    if ratios.sigmas is not None or ratios.identity.scheduler is not None:
+        return ratios
+    plain = replace(ratios, ratios=(1.0,) * ratios.steps)
+    return plain.with_notes("the ratios are for denoise 1")

@@ -6,17 +6,18 @@ import hashlib
 from typing import Any
 
 from ..ratios import CPR, load
+from ..ratios.edits import apply_edits, parse_edits
 from ..ratios.files import MOST_BYTES
 from ..ratios.text import describe_cpr, describe_ratios
 from . import host
-from .options import CATEGORY
+from .options import CATEGORY, check_edits, edits
 
 
 class DCSolverLoadRatios:
     CATEGORY = CATEGORY
     DESCRIPTION = (
         f"Loads ratios or a CPR from models/{host.FOLDER}. A file holds one of the two: connect "
-        "the output that fits."
+        "the output that fits. Drag a point of the curve to set a ratio by hand."
     )
     RETURN_TYPES = ("DC_RATIOS", "DC_CPR", "STRING")
     RETURN_NAMES = ("ratios", "cpr", "report")
@@ -33,19 +34,27 @@ class DCSolverLoadRatios:
             "required": {
                 "file": (host.library_names(), {"tooltip": f"A file in models/{host.FOLDER}."}),
             },
+            "optional": {"edits": edits("file name")},
         }
 
     @classmethod
-    def IS_CHANGED(cls, file: str) -> str:
+    def VALIDATE_INPUTS(cls, edits: str | None = None) -> bool | str:
+        """Refuse bad edits before anything runs."""
+        return check_edits(edits)
+
+    @classmethod
+    def IS_CHANGED(cls, file: str, edits: str = "") -> str:
         with host.library_path(file).open("rb") as content:
             return hashlib.sha256(content.read(MOST_BYTES + 1)).hexdigest()
 
-    def load(self, file: str) -> tuple[Any, Any, str]:
+    def load(self, file: str, edits: str = "") -> tuple[Any, Any, str]:
         found = load(host.library_path(file))
+        points = parse_edits(edits).get(file, {})
         if isinstance(found, CPR):
             report = describe_cpr(found)
             why = f"{file} holds a CPR: connect its cpr output to Predict Ratios."
             return (host.block(why), found, report)
+        found = apply_edits(found, points)
         report = describe_ratios(found)
         why = f"{file} holds ratios for one setting, not a CPR: connect its ratios output."
         return (found, host.block(why), report)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..ratios.edits import parse_edits
+
 CATEGORY = "sampling/DC-Solver"
 
 Widget = tuple[Any, dict[str, Any]]
@@ -42,6 +44,14 @@ def solver_settings() -> dict[str, Widget]:
             "that are long against their history, as normal and kl_optimal have.",
         }),
     }  # fmt: skip
+
+
+def find_ratios() -> Widget:
+    return ("BOOLEAN", {
+        "default": True, "label_on": "from the library", "label_off": "plain UniPC",
+        "tooltip": "Where no ratios are connected: take those that the library has for this model, "
+        "CFG and steps, or sample as plain UniPC.",
+    })  # fmt: skip
 
 
 LOWER_ORDER: dict[str, bool | str] = {"automatic": True, "at the end": "final", "never": False}
@@ -98,3 +108,21 @@ def first_seed() -> Widget:
         "tooltip": "The first of the consecutive seeds. Use others for your images: the ratios "
         "have seen these.",
     })  # fmt: skip
+
+
+def edits(key: str) -> Widget:
+    """Ratios set by hand; ``key`` says what they are kept under."""
+    return ("STRING", {
+        "default": "", "socketless": True,
+        "tooltip": "Ratios that you set by hand in the curve. As text: for each "
+        f'{key} the ratios by step, from 0, such as {{"5": {{"3": 0.92}}}}.',
+    })  # fmt: skip
+
+
+def check_edits(text: Any) -> bool | str:
+    """True, or what is wrong with hand-set ratios."""
+    try:
+        parse_edits(text or "")
+    except ValueError as error:
+        return str(error)
+    return True

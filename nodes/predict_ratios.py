@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from ..ratios import CPR, RatioSchedule
+from ..ratios.edits import apply_edits, parse_edits
 from ..ratios.text import describe_ratios
-from . import host
-from .options import CATEGORY, cfg, steps
+from . import host, tokens
+from .options import CATEGORY, cfg, check_edits, edits, steps
 
 
 class DCSolverPredictRatios:
     CATEGORY = CATEGORY
     DESCRIPTION = (
-        "Gives the ratios for any steps and CFG from one calibrated grid. Outside the range that "
-        "was calibrated it takes the nearest setting and says so."
+        "Gives the ratios for any steps and CFG from one calibrated grid, and draws them as you "
+        "move either. Drag a point to set a ratio by hand. Outside the range that was calibrated "
+        "it takes the nearest setting and says so."
     )
     RETURN_TYPES = ("DC_RATIOS", "STRING")
     RETURN_NAMES = ("ratios", "report")
@@ -29,11 +31,19 @@ class DCSolverPredictRatios:
                 "steps": steps(),
                 "cfg": cfg(),
             },
+            "optional": {"edits": edits("number of steps")},
         }
 
-    def predict(self, cpr: CPR, steps: int, cfg: float) -> dict[str, Any]:
-        found: RatioSchedule = cpr.predict(steps, cfg)
+    @classmethod
+    def VALIDATE_INPUTS(cls, edits: str | None = None) -> bool | str:
+        """Refuse bad edits before anything runs."""
+        return check_edits(edits)
+
+    def predict(self, cpr: CPR, steps: int, cfg: float, edits: str = "") -> dict[str, Any]:
+        predicted: RatioSchedule = cpr.predict(steps, cfg)
+        found = apply_edits(predicted, parse_edits(edits).get(str(steps), {}))
         for note in found.notes:
             host.log.warning("DC-Solver prediction: %s", note)
         report = describe_ratios(found)
-        return {"ui": {"text": [report]}, "result": (found, report)}
+        shown = {"cpr": tokens.remember(cpr), "steps": steps, "cfg": cfg}
+        return {"ui": {"text": [report], "dc_run": [shown]}, "result": (found, report)}

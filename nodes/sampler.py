@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from ..ratios import RatioSchedule
-from . import host
-from .options import CATEGORY, LOWER_ORDER, solver_settings
-from .sampling import sample_dc_solver
+from ..ratios.lookup import Choice
+from . import host, library
+from .options import CATEGORY, LOWER_ORDER, find_ratios, solver_settings
+from .sampling import Wish, keep_with_image, sample_dc_solver, told
 
 
 class DCSolverSampler:
     CATEGORY = CATEGORY
     DESCRIPTION = (
-        "DC-Solver for SamplerCustom and SamplerCustomAdvanced. Without ratios it is UniPC; "
-        "connected ratios bring their own solver settings."
+        "DC-Solver for SamplerCustom and SamplerCustomAdvanced. Connected ratios bring their own "
+        "solver settings; without any it takes those that your library has for the run, else it "
+        "is UniPC."
     )
     RETURN_TYPES = ("SAMPLER",)
     OUTPUT_TOOLTIPS = ("For SamplerCustom.",)
@@ -28,14 +30,32 @@ class DCSolverSampler:
                 "ratios": ("DC_RATIOS", {
                     "tooltip": "Calibrated or predicted ratios; their settings win.",
                 }),
+                "find_ratios": find_ratios(),
             },
+            "hidden": {"extra_pnginfo": "EXTRA_PNGINFO", "node": "UNIQUE_ID"},
         }  # fmt: skip
 
+    @classmethod
+    def IS_CHANGED(cls, **inputs: Any) -> str:
+        """Run again when the library changes, where the ratios may come from there."""
+        return library.state() if library.used(inputs) else ""
+
     def make(
-        self, order: int, variant: str, lower_order: str, ratios: RatioSchedule | None = None
+        self,
+        order: int,
+        variant: str,
+        lower_order: str,
+        ratios: RatioSchedule | None = None,
+        find_ratios: bool = True,
+        extra_pnginfo: Any = None,
+        node: str = "",
     ) -> tuple[Any]:
+        def tell(choice: Choice) -> None:
+            keep_with_image(choice, extra_pnginfo, node)
+            host.show_on_node(told(choice), node)
+
         options = {
-            "ratios": ratios,
+            "wish": Wish(ratios, find_ratios, tell),
             "order": order,
             "variant": variant,
             "lower_order": LOWER_ORDER[lower_order],

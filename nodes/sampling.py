@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from ..ratios import RatioSchedule
+from ..ratios import RatioSchedule, settings_of
+from ..ratios.lookup import SAME_CFG, Choice, Run, choose, with_grid
 from ..ratios.matching import carry_over
 from ..solvers import sample
-from . import host
+from . import host, host_model, library
 
-_SAME_CFG = 0.05
+
+@dataclass(frozen=True)
+class Wish:
+    """What a node asks of the sampler beside the solver's settings.
+
+    ``ratios`` that the user connected, whether to look in the library where there are none, and
+    who to tell which ratios run.
+    """
+
+    ratios: RatioSchedule | None = None
+    find: bool = True
+    tell: Callable[[Choice], None] | None = None
 
 
 def sample_dc_solver(
@@ -22,20 +35,36 @@ def sample_dc_solver(
     extra_args: dict[str, Any] | None = None,
     callback: Any = None,
     disable: bool | None = None,
-    ratios: RatioSchedule | None = None,
+    wish: Wish | None = None,
     **options: Any,
 ) -> torch.Tensor:
-    """Sample with DC-Solver; without ratios that is UniPC.  One model call a step."""
-    patcher = host.patcher_of(model)
-    fitted = fit_ratios(ratios, sigmas.tolist(), patcher, host.cfg_of(model))
-    host.log.info("DC-Solver: %s", told(fitted))
+    """Sample with DC-Solver; without ratios that is UniPC.  One model call a step.
+
+    Without a ``wish``, as from the stock nodes, the ratios come from the library where it has some
+    for this run.
+    """
+    wish = wish or Wish()
+    patcher = host_model.patcher_of(model)
+    conds = list(getattr(model.inner_model, "conds", {}).values())
+    run = Run(
+        sigmas=tuple(sigmas.tolist()),
+        cfg=host_model.cfg_of(model),
+        identity=replace(host_model.identity_of(patcher, *conds), latent_shape=tuple(x.shape[1:])),
+        solver={**settings_of(RatioSchedule(())), **options},
+        schedule=host_model.schedule_of(patcher.get_model_object("model_sampling")),
+        grid_of=lambda scheduler, steps: host_model.sigmas_of(patcher, scheduler, steps),
+    )
+    choice = choose_ratios(wish, run)
+    host.log.info("DC-Solver: %s", told(choice))
+    if wish.tell is not None:
+        wish.tell(choice)
     return sample(
         model,
         x,
         sigmas,
         solver="dc_solver",
-        schedule=host.schedule_of(patcher.get_model_object("model_sampling")),
-        ratios=fitted,
+        schedule=run.schedule,
+        ratios=choice.ratios,
         extra_args=extra_args,
         callback=callback,
         disable=disable,
@@ -43,30 +72,64 @@ def sample_dc_solver(
     )
 
 
-def fit_ratios(
-    ratios: RatioSchedule | None, sigmas: Sequence[float], model: Any, cfg: float | None
-) -> RatioSchedule | None:
-    """The ratios for a run of this model over ``sigmas``; their notes say what does not fit."""
-    if ratios is None or len(sigmas) < 2:
-        return None
-    schedule = host.schedule_of(model.get_model_object("model_sampling"))
-    fitted = carry_over(ratios, sigmas, schedule)
-    here, there = host.identity_of(model), ratios.identity
+def choose_ratios(wish: Wish, run: Run) -> Choice:
+    """The ratios that a node brings, fitted to the run, or those of the library."""
+    if run.steps == 0:
+        return Choice(reason="nothing to do")
+    if wish.ratios is not None:
+        return Choice(_fitted(wish.ratios, run))
+    if not wish.find:
+        return Choice(reason="looking in the library is off")
+    return choose(library.entries(), run)
+
+
+def _fitted(ratios: RatioSchedule, run: Run) -> RatioSchedule:
+    """The ratios over the run's sigmas; their notes say what does not fit."""
+    fitted = carry_over(with_grid(ratios, run.grid_of, run.schedule), run.sigmas, run.schedule)
+    here, there = run.identity, ratios.identity
     notes = []
-    if cfg is not None and fitted.cfg is not None and abs(fitted.cfg - cfg) > _SAME_CFG:
-        notes.append(f"the ratios are for CFG {fitted.cfg:g}, not {cfg:g}")
+    if run.cfg is not None and fitted.cfg is not None and abs(fitted.cfg - run.cfg) > SAME_CFG:
+        notes.append(f"the ratios are for CFG {fitted.cfg:g}, not {run.cfg:g}")
     if there.prediction is not None and there.prediction != here.prediction:
         notes.append(f"the ratios are for a model of {there.prediction}, not {here.prediction}")
     elif there.fingerprint is not None and there.fingerprint != here.fingerprint:
         notes.append("the ratios are another model's")
+    elif there.fingerprint is not None:
+        if there.lora != here.lora:
+            notes.append("the ratios were found with other LoRAs than this model has")
+        if there.guidance != here.guidance:
+            notes.append(f"the ratios were found with {_plain(there.guidance)}, "
+                         f"this model has {_plain(here.guidance)}")  # fmt: skip
     return fitted.with_notes(*(note for note in notes if note not in fitted.notes))
 
 
-def told(ratios: RatioSchedule | None) -> str:
+def _plain(guidance: str | None) -> str:
+    return guidance or "no guidance beside CFG"
+
+
+def told(choice: Choice) -> str:
     """Which ratios run, in one line."""
+    ratios = choice.ratios
     if ratios is None:
-        return "no ratios: plain UniPC"
-    notes = "".join(f" ({note})" for note in ratios.notes)
+        return f"no ratios: plain UniPC ({choice.reason})" if choice.reason else "plain UniPC"
+    source = [] if choice.source is None else [f"{choice.source} in the library"]
+    notes = "".join(f" ({note})" for note in (*source, *ratios.notes))
     if not ratios.active:
         return f"ratios of 1: plain UniPC{notes}"
-    return "ratios " + " ".join(f"{ratio:.3f}" for ratio in ratios.ratios) + notes
+    return f"ratios {numbers(ratios.ratios)}{notes}"
+
+
+def numbers(ratios: Sequence[float]) -> str:
+    return " ".join(f"{ratio:.3f}" for ratio in ratios)
+
+
+def record(choice: Choice) -> dict[str, Any]:
+    """The choice as it is saved with an image."""
+    ratios = None if choice.ratios is None else [round(r, 6) for r in choice.ratios.ratios]
+    return {"told": told(choice), "ratios": ratios, "source": choice.source}
+
+
+def keep_with_image(choice: Choice, extra_pnginfo: Any, node: str) -> None:
+    """Add the choice to what the host's save nodes write into an image."""
+    if isinstance(extra_pnginfo, dict):
+        extra_pnginfo.setdefault("dc_solver", {})[node] = record(choice)

@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from scipy import linalg
 
 from ..solvers import get_solver
 from ..solvers.inputs import check_settings
@@ -25,6 +24,7 @@ from ..solvers.plan import Settings
 from .schedule import Identity, RatioSchedule, settings_of
 
 SHAPE = (4, 3, 3)
+_ONE_MODEL = ("fingerprint", "model_class", "prediction", "lora", "guidance", "scheduler")
 _CFG_UNIT = 12.0
 _STEPS_UNIT = 50.0
 
@@ -159,6 +159,8 @@ def fit_cpr(schedules: Sequence[RatioSchedule]) -> CPR:
 
     Raises ValueError where the calibrations do not belong together or none has a guidance scale.
     """
+    from scipy import linalg  # a tenth of a second that only a fit needs
+
     schedules = list(schedules)
     if not schedules:
         raise ValueError("fit_cpr: expected one calibration or more, got none.")
@@ -173,7 +175,7 @@ def fit_cpr(schedules: Sequence[RatioSchedule]) -> CPR:
                 f"fit_cpr: expected one set of solver settings, got {settings_of(first)} and "
                 f"{settings_of(schedule)}; fit each on its own."
             )
-        for name in ("fingerprint", "model_class", "prediction", "scheduler"):
+        for name in _ONE_MODEL:
             here, there = getattr(first.identity, name), getattr(schedule.identity, name)
             if here != there:
                 raise ValueError(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
-from .files import SUFFIX
+from .cpr import CPR
+from .files import SUFFIX, RatioFileError, load
+from .schedule import RatioSchedule
 
 _LONGEST = 120
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
@@ -37,3 +41,54 @@ def free_path(path: Path) -> Path:
     while (candidate := path.with_name(f"{path.stem}_{number:02d}{SUFFIX}")).exists():
         number += 1
     return candidate
+
+
+class Library:
+    """Reads calibrations and keeps them until their files change."""
+
+    def __init__(self) -> None:
+        self._read: dict[Path, tuple[tuple[int, int], RatioSchedule | CPR | str]] = {}
+
+    def load(self, path: Path) -> RatioSchedule | CPR:
+        """What the file holds.  Raises RatioFileError and OSError as :func:`load` does."""
+        stamp = _stamp(path)
+        known = self._read.get(path)
+        if known is None or known[0] != stamp:
+            try:
+                known = (stamp, load(path))
+            except RatioFileError as error:
+                known = (stamp, str(error))
+            self._read[path] = known
+        if isinstance(known[1], str):
+            raise RatioFileError(known[1])
+        return known[1]
+
+    def entries(
+        self, files: Iterable[tuple[str, Path]]
+    ) -> tuple[list[tuple[str, RatioSchedule | CPR]], dict[str, str]]:
+        """What the named files hold, the newest first, and why some of them cannot be read."""
+        found: list[tuple[int, str, RatioSchedule | CPR]] = []
+        broken: dict[str, str] = {}
+        for name, path in files:
+            try:
+                found.append((-_stamp(path)[0], name, self.load(path)))
+            except (RatioFileError, OSError) as error:
+                broken[name] = str(error)
+        found.sort(key=lambda entry: entry[:2])
+        return [(name, obj) for _, name, obj in found], broken
+
+
+def state_of(files: Iterable[tuple[str, Path]]) -> str:
+    """A hash that changes when a file is added, removed or written."""
+    digest = hashlib.sha256()
+    for name, path in sorted(files):
+        try:
+            digest.update(repr((name, _stamp(path))).encode("utf-8", "replace"))
+        except OSError:
+            digest.update(repr((name, None)).encode("utf-8", "replace"))
+    return digest.hexdigest()
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_mtime_ns, status.st_size

@@ -33,12 +33,12 @@ def carry_over(found: RatioSchedule, sigmas: Sequence[float], schedule: Schedule
         return found
     known = list(zip(found.sigmas, found.sigmas[1:]))
     wanted = list(zip(values, values[1:]))
-    if len(known) == len(wanted) and all(_match(a, b, schedule) for a, b in zip(known, wanted)):
+    if same_grid(found.sigmas, values, schedule):
         return found
     ratios: list[float] = []
     hits = 0
     for step in wanted:
-        at = next((i for i, other in enumerate(known) if _match(other, step, schedule)), None)
+        at = next((i for i, other in enumerate(known) if same_grid(other, step, schedule)), None)
         acts = at is not None and len(ratios) >= found.dc_order
         ratios.append(found.ratios[at] if at is not None and acts else 1.0)
         hits += acts
@@ -70,12 +70,24 @@ def _plain(found: RatioSchedule, sigmas: list[float], reason: str) -> RatioSched
     )
 
 
-def _match(a: tuple[float, float], b: tuple[float, float], schedule: Schedule) -> bool:
-    return all(_same_point(x, y, schedule) for x, y in zip(a, b))
+def same_grid(
+    a: Sequence[float], b: Sequence[float], schedule: Schedule, within: float = SAME_POINT
+) -> bool:
+    """Whether two grids agree in every sigma, within a distance in half-logSNR."""
+    return len(a) == len(b) and all(_same_point(x, y, schedule, within) for x, y in zip(a, b))
 
 
-def _same_point(a: float, b: float, schedule: Schedule) -> bool:
+def place_of(
+    part: Sequence[float], grid: Sequence[float], schedule: Schedule, within: float = SAME_POINT
+) -> int | None:
+    """Where in ``grid`` the sigmas of ``part`` follow each other; None where they do not."""
+    count = len(part)
+    starts = range(len(grid) - count + 1)
+    return next((k for k in starts if same_grid(part, grid[k : k + count], schedule, within)), None)
+
+
+def _same_point(a: float, b: float, schedule: Schedule, within: float = SAME_POINT) -> bool:
     here, there = schedule.half_logsnr(a), schedule.half_logsnr(b)
     return here == there or (
-        math.isfinite(here) and math.isfinite(there) and abs(here - there) <= SAME_POINT
+        math.isfinite(here) and math.isfinite(there) and abs(here - there) <= within
     )

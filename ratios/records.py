@@ -186,12 +186,15 @@ def _identity(name: str, value: Any) -> Identity:
         "fingerprint": _optional(_text),
         "model_class": _optional(_text),
         "prediction": _optional(_text),
+        "lora": _optional(_text),
+        "guidance": _optional(_text),
         "scheduler": _optional(_text),
         "latent_shape": _optional(_list_of(_whole(0, 2**31), 16)),
         "seeds": _list_of(_whole(0, 2**64)),
         "prompts_hash": _optional(_text),
     }
-    return Identity(**_read(_object(name, value), checks))
+    # The first files did not have these two.
+    return Identity(**_read({"lora": None, "guidance": None, **_object(name, value)}, checks))
 
 
 def _report(name: str, value: Any) -> Report:

@@ -19,13 +19,17 @@ VERDICTS = ("better", "not better", "unchecked")
 class Identity:
     """The model and the data that ratios belong to; None or empty where it is not known.
 
-    ``fingerprint`` is a hash over a few output-layer weights, ``latent_shape`` that of one point
-    without the batch, ``prompts_hash`` a hash over the conditionings.
+    ``fingerprint`` is a hash over a few weights, without LoRA, and ``lora`` one over the patches on
+    them; ``guidance`` says what acts beside CFG, such as RescaleCFG or Flux guidance;
+    ``latent_shape`` is that of one point without the batch, ``prompts_hash`` a hash over the
+    conditionings.
     """
 
     fingerprint: str | None = None
     model_class: str | None = None
     prediction: str | None = None
+    lora: str | None = None
+    guidance: str | None = None
     scheduler: str | None = None
     latent_shape: tuple[int, ...] | None = None
     seeds: tuple[int, ...] = ()

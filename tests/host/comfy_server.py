@@ -27,9 +27,11 @@ class PromptError(RuntimeError):
 class ComfyServer:
     """ComfyUI with this checkout, the test nodes and the emoji models, in a folder of its own."""
 
-    def __init__(self, comfy: Path, python: Path, folder: Path) -> None:
+    def __init__(self, comfy: Path, python: Path, folder: Path, *flags: str) -> None:
+        """``flags`` are more of ComfyUI's own, such as ``--lowvram``."""
         self._comfy = comfy
         self._python = python
+        self._flags = flags
         self.folder = folder
         self.log = folder / "comfyui.log"
         self._port = 0
@@ -54,7 +56,7 @@ class ComfyServer:
             str(self._python), str(self._comfy / "main.py"), "--cpu", "--listen", "127.0.0.1",
             "--port", str(self._port), "--base-directory", str(self.folder),
             "--disable-api-nodes", "--database-url", f"sqlite:///{self.folder / 'comfy.db'}",
-            "--verbose", "INFO",
+            "--verbose", "INFO", *self._flags,
         ]  # fmt: skip
         env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
         with self.log.open("wb") as log:

@@ -54,15 +54,14 @@ def test_every_node_is_listed_and_dc_solver_is_in_the_dropdown(comfy: ComfyServe
     assert info["KSampler"]["input"]["required"]["sampler_name"][0].count("dc_solver") == 1
     assert "IMPORT FAILED" not in comfy.log.read_text()
     for name in expected:
-        for group in info[name]["input"].values():
-            for widget, (kind, *options) in group.items():
+        for group in ("required", "optional"):
+            for widget, (kind, *options) in info[name]["input"].get(group, {}).items():
                 assert options and options[0].get("tooltip"), f"{name}.{widget} ({kind})"
 
 
 @pytest.mark.parametrize("kind", ["eps", "flow"])
 def test_calibrate_predict_sample_and_save(comfy: ComfyServer, kind: str) -> None:
     """The main job: what the graph makes is what the library makes, and closer than UniPC's."""
-    comfy.clear_library()
     calibration_points = emoji.points(range(1000, 1016))
     points = batch_points(SEED, BATCH)
     graph = model_graph(kind, points.conditions, comfy.inputs, BATCH)
@@ -184,7 +183,6 @@ def test_a_small_batch_size_keeps_each_prompt_with_its_seed(comfy: ComfyServer) 
 
 
 def test_a_v_prediction_model_calibrates(comfy: ComfyServer) -> None:
-    comfy.clear_library()
     graph = model_graph("v", emoji.points([1]).conditions, comfy.inputs)
     few = {**CALIBRATION, "seeds": 2, "check_seeds": 0}
     graph["cal"] = node("DCSolverCalibrate", **inputs(), **few, steps=5, cfg=CFG,
@@ -197,7 +195,6 @@ def test_a_v_prediction_model_calibrates(comfy: ComfyServer) -> None:
 
 
 def test_cancel_stops_a_calibration_and_leaves_nothing(comfy: ComfyServer) -> None:
-    comfy.clear_library()
     graph = model_graph("eps", emoji.points([1]).conditions, comfy.inputs)
     long = {**CALIBRATION, "seeds": 40, "batch_size": 1, "reference_steps": 1000}
     graph["cal"] = node("DCSolverCalibrate", **inputs(), **long, steps=8, cfg=CFG,
@@ -239,7 +236,6 @@ def test_bad_input_is_refused_with_a_reason(comfy: ComfyServer) -> None:
 
 
 def test_a_file_loads_as_what_it_holds(comfy: ComfyServer) -> None:
-    comfy.clear_library()
     ratios.save(ratios.RatioSchedule((1.0, 1.0, 1.1, 0.9, 1.2)), comfy.library / "one.safetensors")
     graph = {"load": node("DCSolverLoadRatios", file="one.safetensors"),
              "plot": node("DCSolverPlotRatios", ratios=["load", 0])}  # fmt: skip
@@ -251,7 +247,6 @@ def test_a_file_loads_as_what_it_holds(comfy: ComfyServer) -> None:
 
 
 def test_ratios_that_do_not_fit_are_told_and_left_out(comfy: ComfyServer) -> None:
-    comfy.clear_library()
     found = ratios.RatioSchedule((1.0, 1.0, 1.1, 0.9, 1.2), cfg=7.0)
     ratios.save(found, comfy.library / "bare.safetensors")
     points = batch_points(11, 1)

@@ -1,0 +1,32 @@
+"""ComfyUI's web server, as far as the front end needs it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aiohttp import web
+
+log = logging.getLogger("dc_solver")
+
+#: Takes the query of a request; a status and what to answer as JSON.
+Answer = Callable[[Mapping[str, str]], tuple[int, dict[str, Any]]]
+
+
+def add_get(path: str, answer: Answer) -> None:
+    """Answer GET requests at ``path``, where there is a server and nobody does so already."""
+    server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+    if server is None or any(getattr(route, "path", None) == path for route in server.routes):
+        return
+
+    async def handle(request: web.Request) -> web.Response:
+        try:
+            status, content = answer(request.query)
+        except Exception:
+            log.exception("DC-Solver: %s failed", path)
+            status, content = 500, {"error": "this failed; ComfyUI's log says why"}
+        return web.json_response(content, status=status, headers={"Cache-Control": "no-store"})
+
+    server.routes.get(path)(handle)

@@ -1,0 +1,193 @@
+"""Ratios found by themselves: what a library holds for a run that nobody chose any for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from ..solvers import Schedule
+from .cpr import CPR
+from .matching import SAME_POINT, carry_over, place_of, same_grid
+from .schedule import Identity, RatioSchedule, settings_of
+
+#: Guidance scales this close are the same.
+SAME_CFG = 0.05
+#: Two sigmas this close in half-logSNR (1% in sigma) are the same, for an exact calibration.
+SAME_SIGMA = 0.01
+_TOLD = 3
+
+GridOf = Callable[[str, int], Sequence[float] | None]
+Entry = tuple[str, RatioSchedule | CPR]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is about to be sampled.
+
+    ``cfg`` is None where the guider has no single one; ``solver`` are the settings, as
+    :func:`ratios.settings_of` gives them; ``grid_of(scheduler, steps)`` are the sigmas of a named
+    scheduler for this model, None where it has no such scheduler.
+    """
+
+    sigmas: tuple[float, ...]
+    cfg: float | None
+    identity: Identity
+    solver: dict[str, object]
+    schedule: Schedule
+    grid_of: GridOf
+
+    @property
+    def steps(self) -> int:
+        return max(len(self.sigmas) - 1, 0)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The ratios for a run, fitted to its sigmas, and the name they have in the library.
+
+    Without ratios ``reason`` says why there are none.
+    """
+
+    ratios: RatioSchedule | None = None
+    source: str | None = None
+    reason: str = ""
+
+
+def choose(library: Iterable[Entry], run: Run) -> Choice:
+    """The best of the library for a run: a calibration of its settings, else a CPR in range.
+
+    A calibration serves runs of its model, solver settings, guidance and CFG over its sigmas (each
+    within 1%) or over a part of them; a CPR those within its range whose sigmas are, within 5%,
+    those of its schedule family or a part of them.  One that was made with the same LoRA comes
+    before others, then one of the same latent size, then the first in the library.
+    """
+    here = run.identity
+    if here.fingerprint is None:
+        return Choice(reason="the weights of this model are of a kind that cannot be recognised")
+    of_model = [
+        (name, found)
+        for name, found in library
+        if found.identity.fingerprint == here.fingerprint
+        and found.identity.prediction in (None, here.prediction)
+    ]
+    if not of_model:
+        return Choice(reason="the library has no calibration of this model")
+    if run.cfg is None:
+        return Choice(reason="this guider has no single CFG to look up")
+
+    fitting = [entry for entry in of_model if _same_solver(entry[1], run)]
+    fitting.sort(key=lambda entry: _distance(entry[1].identity, here))
+    for find in (_calibration, _prediction):
+        for whole in (True, False):
+            for name, found in fitting:
+                ratios = find(found, run, whole)
+                if ratios is not None:
+                    return Choice(ratios.with_notes(*_differences(found.identity, here)), name)
+    known = list(dict.fromkeys(_label(found) for _, found in of_model))
+    more = f" and {len(known) - _TOLD} more" if len(known) > _TOLD else ""
+    beside = f" with {here.guidance}" if here.guidance else ""
+    return Choice(
+        reason=f"for this model the library has {'; '.join(known[:_TOLD])}{more}; nothing for "
+        f"{run.steps} steps at CFG {run.cfg:g}{beside} on these sigmas"
+    )
+
+
+def with_grid(ratios: RatioSchedule, run_grid: GridOf, schedule: Schedule) -> RatioSchedule:
+    """The ratios with the sigmas of their scheduler, where they were stored without."""
+    name = ratios.identity.scheduler
+    if ratios.sigmas is not None or name is None or ratios.start is None or ratios.steps == 0:
+        return ratios
+    grid = run_grid(name, ratios.steps)
+    if grid is None or len(grid) != ratios.steps + 1:
+        return ratios
+    if not same_grid([grid[0]], [ratios.start], schedule, SAME_POINT):
+        return ratios
+    return replace(ratios, sigmas=tuple(grid))
+
+
+def _calibration(found: RatioSchedule | CPR, run: Run, whole: bool) -> RatioSchedule | None:
+    if not isinstance(found, RatioSchedule) or found.cfg is None or run.cfg is None:
+        return None
+    if abs(found.cfg - run.cfg) > SAME_CFG:
+        return None
+    known = with_grid(found, run.grid_of, run.schedule)
+    return _fitted(known, run, whole, SAME_SIGMA)
+
+
+def _prediction(found: RatioSchedule | CPR, run: Run, whole: bool) -> RatioSchedule | None:
+    if not isinstance(found, CPR) or run.cfg is None:
+        return None
+    low, high = found.steps_range
+    counts = [run.steps] if whole else range(max(low, run.steps + 1), high + 1)
+    for count in counts:
+        if not found.covers(count, run.cfg):
+            continue
+        grid = _family_grid(found, count, run)
+        if grid is None or place_of(run.sigmas, grid, run.schedule, SAME_POINT) is None:
+            continue
+        predicted = replace(found.predict(count, run.cfg), sigmas=tuple(grid))
+        return _fitted(predicted, run, whole, SAME_POINT)
+    return None
+
+
+def _fitted(known: RatioSchedule, run: Run, whole: bool, within: float) -> RatioSchedule | None:
+    """The ratios where the run is over their sigmas, or over a part of them."""
+    if known.sigmas is None or (len(known.sigmas) == len(run.sigmas)) != whole:
+        return None
+    if place_of(run.sigmas, known.sigmas, run.schedule, within) is None:
+        return None
+    return carry_over(known, run.sigmas, run.schedule)
+
+
+def _family_grid(cpr: CPR, steps: int, run: Run) -> Sequence[float] | None:
+    """The sigmas of the CPR's schedule family for this many steps."""
+    stored = {s.steps: s.sigmas for s in cpr.fitted if s.sigmas is not None}
+    if steps in stored:
+        return stored[steps]
+    name = cpr.identity.scheduler
+    if name is None:
+        return None
+    for count, sigmas in stored.items():
+        same = run.grid_of(name, count)
+        if same is None or not same_grid(same, sigmas, run.schedule, SAME_POINT):
+            return None
+    return run.grid_of(name, steps) if stored else None
+
+
+def _same_solver(found: RatioSchedule | CPR, run: Run) -> bool:
+    """Whether the solver is the run's; K and the variable are the ratios' own."""
+    there = settings_of(found)
+    free = ("dc_order", "variable")
+    same = all(there[name] == value for name, value in run.solver.items() if name not in free)
+    return same and found.identity.guidance == run.identity.guidance
+
+
+def _distance(there: Identity, here: Identity) -> tuple[bool, bool]:
+    return (there.lora != here.lora, there.latent_shape != here.latent_shape)
+
+
+def _differences(there: Identity, here: Identity) -> list[str]:
+    notes = []
+    if there.lora != here.lora:
+        notes.append("found without this LoRA" if there.lora is None else "found with another LoRA")
+    a, b = there.latent_shape, here.latent_shape
+    if a is not None and b is not None and a != b:
+        notes.append(f"found on latents of {_size(a)}, this is {_size(b)}")
+    return notes
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return " x ".join(str(size) for size in shape)
+
+
+def _label(found: RatioSchedule | CPR) -> str:
+    if isinstance(found, CPR):
+        steps = f"a CPR for {found.steps_range[0]} to {found.steps_range[1]} steps"
+        cfg = f"CFG {found.cfg_range[0]:g} to {found.cfg_range[1]:g}"
+    else:
+        steps = f"{found.steps} steps"
+        cfg = "any CFG" if found.cfg is None else f"CFG {found.cfg:g}"
+    on = f" on {found.identity.scheduler}" if found.identity.scheduler else ""
+    beside = f" with {found.identity.guidance}" if found.identity.guidance else ""
+    order = "" if found.order == 2 else f", order {found.order}"
+    return f"{steps} at {cfg}{on}{beside}{order}"

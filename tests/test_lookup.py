@@ -1,0 +1,183 @@
+"""What the library offers a run that nobody chose ratios for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dc_solver.demo import emoji, grids
+from dc_solver.ratios import CPR, Identity, RatioSchedule, fit_cpr, save, settings_of
+from dc_solver.ratios.library import Library, state_of
+from dc_solver.ratios.lookup import Choice, Run, choose
+from dc_solver.solvers import VPSchedule, discrete_time
+
+TABLE = emoji.load("eps").sigmas
+SCHEDULE = VPSchedule(discrete_time(TABLE.tolist()))
+ME = Identity(fingerprint="me", prediction="eps", scheduler="simple", latent_shape=(4, 64, 64))
+
+
+def grid(steps: int, scheduler: str = "simple") -> tuple[float, ...]:
+    return tuple(grids.make_sigmas(scheduler, TABLE, steps, flow=False).tolist())
+
+
+def grid_of(scheduler: str, steps: int) -> tuple[float, ...] | None:
+    return grid(steps, scheduler) if scheduler in grids.SCHEDULERS else None
+
+
+def calibration(
+    steps: int = 5, cfg: float = 7.0, step: float = 0.1, **identity: Any
+) -> RatioSchedule:
+    ratios = tuple(1.0 if k < 2 else 1.0 + step * k for k in range(steps))
+    return RatioSchedule(ratios, sigmas=grid(steps), cfg=cfg, identity=replace(ME, **identity))
+
+
+def cpr(**changes: Any) -> CPR:
+    cells = [calibration(n, w, 0.01 * n + 0.02 * w) for n in (5, 8, 10) for w in (2.0, 4.0, 8.0)]
+    return replace(fit_cpr(cells), **changes)
+
+
+def run(sigmas: tuple[float, ...], cfg: float | None = 7.0, **changes: Any) -> Run:
+    identity = replace(ME, scheduler=None, **changes)
+    return Run(sigmas, cfg, identity, settings_of(RatioSchedule(())), SCHEDULE, grid_of)
+
+
+def look(entry: RatioSchedule | CPR, wanted: Run) -> Choice:
+    return choose([("file", entry)], wanted)
+
+
+def test_an_exact_calibration_is_taken_as_it_is() -> None:
+    found = look(calibration(), run(grid(5), 7.04))
+    assert found.ratios is not None and found.source == "file"
+    assert found.ratios.ratios == calibration().ratios
+
+
+@pytest.mark.parametrize(
+    ("wanted", "why"),
+    [
+        (run(grid(5), fingerprint="you"), "no calibration of this model"),
+        (run(grid(5), fingerprint=None), "cannot be recognised"),
+        (run(grid(5), prediction="v"), "no calibration of this model"),
+        (run(grid(5), None), "no single CFG"),
+        (run(grid(5), 7.1), "nothing for 5 steps at CFG 7.1"),
+        (run(grid(6)), "5 steps at CFG 7 on simple; nothing for 6 steps at CFG 7"),
+        (run(grid(5, "karras")), "nothing for 5 steps"),
+        (run(tuple(s * 1.02 for s in grid(5))), "nothing for 5 steps"),
+        (run(grid(5), guidance="RescaleCFG 0.7"), "with RescaleCFG 0.7 on these sigmas"),
+        (replace(run(grid(5)), solver={**run(()).solver, "order": 3}), "nothing for 5 steps"),
+    ],
+)  # fmt: skip
+def test_a_calibration_of_something_else_is_not_taken_and_the_reason_told(
+    wanted: Run, why: str
+) -> None:
+    found = look(calibration(), wanted)
+    assert found.ratios is None and found.source is None and why in found.reason
+
+
+def test_k_and_the_variable_are_the_ratios_own() -> None:
+    other = replace(calibration(), dc_order=1, variable="lambda")
+    assert look(other, run(grid(5))).ratios is not None
+
+
+def test_a_tail_of_a_calibrated_grid_takes_its_ratios_by_position() -> None:
+    whole = calibration(10)
+    found = look(whole, run(grid(10)[4:]))
+    assert found.ratios is not None
+    assert found.ratios.ratios == (1.0, 1.0, *whole.ratios[6:])
+    middle = look(whole, run(grid(10)[2:8])).ratios
+    assert middle is not None and middle.ratios == (1.0, 1.0, *whole.ratios[4:7])
+
+
+@pytest.mark.parametrize("steps", [5, 6, 7, 9, 10])
+def test_a_cpr_in_range_serves_calibrated_and_other_step_counts(steps: int) -> None:
+    fitted = cpr()
+    found = look(fitted, run(grid(steps), 3.0))
+    assert found.ratios is not None
+    assert found.ratios.ratios == pytest.approx(fitted.predict(steps, 3.0).ratios)
+    assert found.ratios.sigmas == pytest.approx(grid(steps))
+
+
+def test_a_cpr_serves_a_tail_of_a_step_count_in_its_range() -> None:
+    fitted = cpr()
+    found = look(fitted, run(grid(9)[4:], 3.0))
+    assert found.ratios is not None
+    expected = (1.0, 1.0, *fitted.predict(9, 3.0).ratios[6:])
+    assert found.ratios.ratios == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("fitted", "wanted"),
+    [
+        (cpr(), run(grid(11), 3.0)),
+        (cpr(), run(grid(4), 3.0)),
+        (cpr(), run(grid(6), 8.5)),
+        (cpr(), run(grid(6, "karras"), 3.0)),
+        # The name is the host's, and the sigmas under it are not the host's: another shift.
+        (cpr(identity=replace(ME, scheduler="karras")), run(grid(6, "karras"), 3.0)),
+        (cpr(identity=replace(ME, scheduler="custom")), run(grid(6), 3.0)),
+        (cpr(fitted=()), run(grid(6), 3.0)),
+    ],
+)  # fmt: skip
+def test_a_cpr_is_not_stretched(fitted: CPR, wanted: Run) -> None:
+    assert look(fitted, wanted).ratios is None
+
+
+def test_an_exact_calibration_comes_before_a_cpr_and_before_a_tail() -> None:
+    exact = calibration(5, 4.0)
+    library = [("cpr", cpr()), ("other", calibration(10, 4.0)), ("exact", exact)]
+    assert choose(library, run(grid(5), 4.0)).source == "exact"
+    assert choose(library, run(grid(10)[5:], 4.0)).source == "other"
+    assert choose(library, run(grid(6), 4.0)).source == "cpr"
+
+
+def test_the_same_lora_and_size_come_first_and_others_are_told() -> None:
+    library = [
+        ("bare", calibration()),
+        ("mine", calibration(lora="mine")),
+        ("large", calibration(lora="mine", latent_shape=(4, 128, 128))),
+    ]
+    assert choose(library, run(grid(5), lora="mine")).source == "mine"
+    large = run(grid(5), lora="mine", latent_shape=(4, 128, 128))
+    assert choose(library, large).source == "large"
+    assert choose(library, run(grid(5))).source == "bare"
+    found = choose(library[:1], run(grid(5), lora="mine", latent_shape=(4, 32, 32))).ratios
+    assert found is not None and "found without this LoRA" in found.notes
+    assert "found on latents of 4 x 64 x 64, this is 4 x 32 x 32" in found.notes
+
+
+def test_a_calibration_that_did_not_help_stays_plain_beside_a_cpr() -> None:
+    kept = replace(calibration(5, 4.0), ratios=(1.0,) * 5)
+    found = choose([("cpr", cpr()), ("kept", kept)], run(grid(5), 4.0))
+    assert found.source == "kept" and found.ratios is not None and not found.ratios.active
+
+
+def test_a_prediction_saved_without_sigmas_is_checked_by_its_schedulers_name() -> None:
+    bare = replace(cpr().predict(6, 3.0), sigmas=None)
+    assert bare.sigmas is None
+    assert look(bare, run(grid(6), 3.0)).source == "file"
+    assert look(bare, run(grid(6, "karras"), 3.0)).source is None
+
+
+def test_the_library_reads_again_what_changed_and_names_what_is_broken(tmp_path: Path) -> None:
+    import os
+
+    library = Library()
+    good, bad = tmp_path / "good.safetensors", tmp_path / "bad.safetensors"
+    save(calibration(), good)
+    bad.write_bytes(b"not a calibration")
+    files = [("good", good), ("bad", bad), ("gone", tmp_path / "gone.safetensors")]
+    before = state_of(files)
+    entries, broken = library.entries(files)
+    assert [name for name, _ in entries] == ["good"] and set(broken) == {"bad", "gone"}
+    assert library.entries(files)[0][0][1] is entries[0][1], "an unchanged file is not read again"
+
+    save(calibration(8), good)
+    os.utime(good, ns=(1, 1))
+    newer = tmp_path / "newer.safetensors"
+    save(calibration(5), newer)
+    entries, _ = library.entries([*files, ("newer", newer)])
+    assert [(name, obj.steps) for name, obj in entries if isinstance(obj, RatioSchedule)] == [
+        ("newer", 5), ("good", 8)
+    ]  # fmt: skip
+    assert state_of(files) != before
