@@ -26,6 +26,7 @@ if "comfy.samplers" in sys.modules:
     from .nodes.load_ratios import DCSolverLoadRatios
     from .nodes.plot_ratios import DCSolverPlotRatios
     from .nodes.predict_ratios import DCSolverPredictRatios
+    from .nodes.prompts import DCSolverPrompts
     from .nodes.registration import register_sampler
     from .nodes.routes import register_routes
     from .nodes.sampler import DCSolverSampler
@@ -39,6 +40,7 @@ if "comfy.samplers" in sys.modules:
         "DCSolverKSampler": DCSolverKSampler,
         "DCSolverCalibrate": DCSolverCalibrate,
         "DCSolverCalibrateGrid": DCSolverCalibrateGrid,
+        "DCSolverPrompts": DCSolverPrompts,
         "DCSolverPredictRatios": DCSolverPredictRatios,
         "DCSolverLoadRatios": DCSolverLoadRatios,
         "DCSolverSaveRatios": DCSolverSaveRatios,
@@ -49,6 +51,7 @@ if "comfy.samplers" in sys.modules:
         "DCSolverKSampler": "KSampler (DC-Solver)",
         "DCSolverCalibrate": "Calibrate Ratios (DC-Solver)",
         "DCSolverCalibrateGrid": "Calibrate Ratios Grid (DC-Solver)",
+        "DCSolverPrompts": "Calibration Prompts (DC-Solver)",
         "DCSolverPredictRatios": "Predict Ratios (DC-Solver CPR)",
         "DCSolverLoadRatios": "Load Ratios (DC-Solver)",
         "DCSolverSaveRatios": "Save Ratios (DC-Solver)",

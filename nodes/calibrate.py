@@ -14,11 +14,12 @@ from .options import (
     calibrated_model,
     cfg,
     first_seed,
+    for_pictures,
     search_settings,
     solver_settings,
     steps,
 )
-from .plotting import plot
+from .plotting import Pictures, plot, title_of
 
 
 class DCSolverCalibrate:
@@ -28,14 +29,16 @@ class DCSolverCalibrate:
         "ten seeds. Takes minutes, needs no more memory than sampling. Save the result and it "
         "serves every image made with these settings."
     )
-    RETURN_TYPES = ("DC_RATIOS", "IMAGE", "STRING")
-    RETURN_NAMES = ("ratios", "curve", "report")
+    RETURN_TYPES = ("DC_RATIOS", "IMAGE", "STRING", "IMAGE")
+    RETURN_NAMES = ("ratios", "curve", "report", "comparison")
     OUTPUT_TOOLTIPS = (
         "The ratios: connect to KSampler (DC-Solver) or Save Ratios.",
         "The ratios over the steps, as an image.",
         "What they cost and gain, in words.",
+        "UniPC, DC-Solver and the reference on check seeds; needs a VAE.",
     )
     FUNCTION = "calibrate"
+    SEARCH_ALIASES = ["dc solver", "compensation ratios", "search ratios"]
     OUTPUT_NODE = True
 
     @classmethod
@@ -57,7 +60,9 @@ class DCSolverCalibrate:
                 "sigmas": ("SIGMAS", {
                     "tooltip": "A schedule of your own, in place of steps and scheduler.",
                 }),
+                **for_pictures(),
             },
+            "hidden": {"node": "UNIQUE_ID"},
         }  # fmt: skip
 
     def calibrate(
@@ -70,6 +75,7 @@ class DCSolverCalibrate:
         cfg: float,
         scheduler: str,
         sigmas: Any = None,
+        vae: Any = None,
         **settings: Any,
     ) -> dict[str, Any]:
         name = scheduler if sigmas is None else "custom"
@@ -80,12 +86,14 @@ class DCSolverCalibrate:
         def work(guided: GuidedModel, x: Any, **arguments: Any) -> list[RatioSchedule]:
             return [calibrate(guided.at(cfg), x, grid, cfg=cfg, **arguments)]
 
+        pictures = Pictures(vae, model)
         (found,) = run_calibration(
             work,
             model=model,
             positive=positive,
             negative=negative,
             latent_image=latent_image,
+            pictures=pictures,
             sigmas=grid,
             scheduler=name,
             **settings,
@@ -93,4 +101,11 @@ class DCSolverCalibrate:
         report = describe_ratios(found)
         host.log.info(report)
         previews, image = plot([found])
-        return {"ui": {"images": previews, "text": [report]}, "result": (found, image, report)}
+        compared, comparison = pictures.compare([title_of(found)])
+        shown = {
+            "images": previews + compared,
+            "text": [report],
+            "dc_curve": [{"ratios": found.ratios, "dc_order": found.dc_order,
+                          "steps": found.steps, "cfg": found.cfg}],
+        }  # fmt: skip
+        return {"ui": shown, "result": (found, image, report, comparison)}

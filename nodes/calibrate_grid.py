@@ -10,8 +10,15 @@ from ..ratios.text import describe_cpr
 from . import host, tokens
 from .calibration import run_calibration
 from .host_runs import GuidedModel
-from .options import CATEGORY, calibrated_model, first_seed, search_settings, solver_settings
-from .plotting import plot
+from .options import (
+    CATEGORY,
+    calibrated_model,
+    first_seed,
+    for_pictures,
+    search_settings,
+    solver_settings,
+)
+from .plotting import Pictures, plot, title_of
 
 _MOST = 32
 
@@ -22,14 +29,16 @@ class DCSolverCalibrateGrid:
         "Calibrates your model at several step counts and CFGs and fits a curve through them all "
         "(CPR): from then on Predict Ratios gives the ratios of any setting in between at once."
     )
-    RETURN_TYPES = ("DC_CPR", "IMAGE", "STRING")
-    RETURN_NAMES = ("cpr", "curves", "report")
+    RETURN_TYPES = ("DC_CPR", "IMAGE", "STRING", "IMAGE")
+    RETURN_NAMES = ("cpr", "curves", "report", "comparison")
     OUTPUT_TOOLTIPS = (
         "The fit: connect to Predict Ratios or Save Ratios.",
         "All calibrated curves, as an image.",
         "What they cost and gain, in words.",
+        "UniPC, DC-Solver and the reference on check seeds; needs a VAE.",
     )
     FUNCTION = "calibrate"
+    SEARCH_ALIASES = ["dc solver", "cpr", "cascade polynomial regression", "compensation ratios"]
     OUTPUT_NODE = True
 
     @classmethod
@@ -53,6 +62,8 @@ class DCSolverCalibrateGrid:
                 **search_settings(),
                 **solver_settings(),
             },
+            "optional": for_pictures(),
+            "hidden": {"node": "UNIQUE_ID"},
         }  # fmt: skip
 
     def calibrate(
@@ -64,6 +75,7 @@ class DCSolverCalibrateGrid:
         steps_list: str,
         cfg_list: str,
         scheduler: str,
+        vae: Any = None,
         **settings: Any,
     ) -> dict[str, Any]:
         counts = [int(value) for value in numbers("steps_list", steps_list, whole=True)]
@@ -78,12 +90,14 @@ class DCSolverCalibrateGrid:
         def work(guided: GuidedModel, x: Any, **arguments: Any) -> list[RatioSchedule]:
             return calibrate_grid(guided.at, x, grids=grids, cfgs=cfgs, **arguments)
 
+        pictures = Pictures(vae, model, rows=1)
         found = run_calibration(
             work,
             model=model,
             positive=positive,
             negative=negative,
             latent_image=latent_image,
+            pictures=pictures,
             sigmas=grids[-1],
             scheduler=scheduler,
             **settings,
@@ -92,8 +106,13 @@ class DCSolverCalibrateGrid:
         report = describe_cpr(cpr)
         host.log.info(report)
         previews, image = plot(found, title="Calibrated ratios")
-        shown = {"images": previews, "text": [report], "dc_cpr": [tokens.remember(cpr)]}
-        return {"ui": shown, "result": (cpr, image, report)}
+        compared, comparison = pictures.compare([title_of(one) for one in found])
+        shown = {
+            "images": previews + compared,
+            "text": [report],
+            "dc_cpr": [tokens.remember(cpr)],
+        }
+        return {"ui": shown, "result": (cpr, image, report, comparison)}
 
 
 def numbers(name: str, text: str, whole: bool = False) -> list[float]:

@@ -11,8 +11,14 @@ import torch
 
 from ..ratios import Identity, RatioSchedule
 from . import host, host_model
-from .host_runs import GuidedModel, run_many
+from .host_runs import GuidedModel, automatic_batch, run_many
 from .options import LOWER_ORDER
+from .plotting import Pictures
+from .progress import Progress
+from .prompts import Prompts
+
+#: Larger batches are hardly faster.
+_MOST_AUTOMATIC = 8
 
 
 def run_calibration(
@@ -24,6 +30,8 @@ def run_calibration(
     latent_image: dict[str, Any],
     sigmas: torch.Tensor,
     scheduler: str,
+    pictures: Pictures,
+    node: str,
     first_seed: int,
     seeds: int,
     check_seeds: int,
@@ -38,27 +46,32 @@ def run_calibration(
     """Call ``work(guided, **arguments)`` inside one load of the model.
 
     ``sigmas`` are what patches of the model are told that it is sampled with.  ``arguments`` are
-    those that ``calibrate`` and ``calibrate_grid`` share, ``x`` included.
+    those that ``calibrate`` and ``calibrate_grid`` share, ``x`` included.  ``pictures``
+    gets what it looks like, and ``node`` shows the progress.
     """
+    positives = positive.conditionings if isinstance(positive, Prompts) else (positive,)
     latent = host.empty_latent(model, latent_image)
     numbers = range(first_seed, first_seed + seeds + check_seeds)
     noise = host.noise_of_seeds(latent, numbers)
     identity = replace(
-        host_model.identity_of(model, positive),
+        host_model.identity_of(model, *positives),
         scheduler=scheduler,
         seeds=tuple(numbers[:seeds]),
-        prompts_hash=prompts_hash(positive, negative),
+        prompts_hash=prompts_hash(*positives, negative),
     )
-    report = _Progress()
+    shape = tuple(latent.shape[1:])
+    batch = batch_size or automatic_batch(model, shape, min(len(noise), _MOST_AUTOMATIC))
 
     def inside(guided: GuidedModel) -> list[RatioSchedule]:
+        progress = Progress(node, guided, host.previewer_of(model))
         return work(
             guided,
+            finals=pictures.add,
             x=guided.start,
             device=guided.device,
             schedule=host_model.schedule_of(model.get_model_object("model_sampling")),
             check=check_seeds,
-            chunk=batch_size,
+            chunk=batch,
             extra_args=lambda points: {"points": points},
             reference_calls=reference_steps,
             dc_order=dc_order,
@@ -66,13 +79,14 @@ def run_calibration(
             order=order,
             variant=variant,
             lower_order=LOWER_ORDER[lower_order],
-            progress=report,
+            progress=progress,
             interrupt=host.raise_if_cancelled,
             **_known(identity),
         )
 
-    batch = min(batch_size, len(noise))
-    found: list[RatioSchedule] = run_many(model, positive, negative, noise, batch, sigmas, inside)
+    found: list[RatioSchedule] = run_many(
+        model, positives, negative, noise, min(batch, len(noise)), sigmas, inside
+    )
     return found
 
 
@@ -92,15 +106,3 @@ def _known(identity: Identity) -> dict[str, Any]:
     """The fields of an identity but the latent's shape, which the calibration sees itself."""
     names = (name for name in Identity.names() if name != "latent_shape")
     return {name: getattr(identity, name) for name in names}
-
-
-class _Progress:
-    """Makes the progress bar once the amount of work is known."""
-
-    def __init__(self) -> None:
-        self._update: Callable[[int, int], None] | None = None
-
-    def __call__(self, done: int, total: int) -> None:
-        if self._update is None:
-            self._update = host.progress_bar(total)
-        self._update(done, total)

@@ -26,6 +26,10 @@ log = logging.getLogger("dc_solver")
 FOLDER = "dc_ratios"
 SAMPLER = "dc_solver"
 
+Preview = Any  # as the host makes them, or None
+Bar = Callable[[int, int, Preview], None]
+Previewer = Callable[[torch.Tensor], Preview] | None
+
 
 def block(message: str) -> Any:
     """An output that stops whatever is connected to it, with this message."""
@@ -52,7 +56,13 @@ def calculate_sigmas(model: Any, scheduler: str, steps: int, denoise: float = 1.
 
 def empty_latent(model: Any, latent: dict[str, Any]) -> torch.Tensor:
     """The latent's shape with the model's channels, one item, all zeros."""
-    samples = torch.zeros_like(latent["samples"][:1])
+    samples = latent["samples"]
+    if getattr(samples, "is_nested", False):
+        raise ValueError(
+            "latent_image: expected one latent, got several packed together (video with audio); "
+            "models of these cannot be calibrated."
+        )
+    samples = torch.zeros_like(samples[:1])
     return comfy.sample.fix_empty_latent_channels(model, samples)
 
 
@@ -61,10 +71,30 @@ def noise_of_seeds(latent: torch.Tensor, seeds: Sequence[int]) -> torch.Tensor:
     return torch.cat([comfy.sample.prepare_noise(latent, seed) for seed in seeds])
 
 
-def progress_bar(total: int) -> Callable[[int, int], None]:
-    """A function ``(done, total)`` that moves the node's progress bar."""
-    bar = comfy.utils.ProgressBar(max(total, 1))
-    return lambda done, most: bar.update_absolute(done, most)
+def progress_bar(total: int) -> Bar:
+    """A function ``(done, total, preview)`` that moves the node's progress bar."""
+    return comfy.utils.ProgressBar(max(total, 1)).update_absolute  # type: ignore[no-any-return]
+
+
+def previewer_of(model: Any) -> Previewer:
+    """A function from a latent (1, ...) to what the progress bar shows; None without previews."""
+    previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
+    if previewer is None:
+        return None
+    return lambda latent: previewer.decode_latent_to_preview_image("JPEG", latent)
+
+
+def encode_prompt(clip: Any, text: str, options: dict[str, Any]) -> Any:
+    """The CONDITIONING of a prompt, as the stock node makes it, with more options."""
+    return clip.encode_from_tokens_scheduled(clip.tokenize(text), add_dict=options)
+
+
+def decode(vae: Any, model: Any, latents: torch.Tensor) -> torch.Tensor:
+    """Images (B, H, W, 3) of the model's own latents; of a video its middle frame."""
+    images = vae.decode(model.model.process_latent_out(latents.float()))
+    if images.ndim == 5:
+        images = images[:, images.shape[1] // 2]
+    return images.to("cpu")
 
 
 def show_on_node(text: str, node: str) -> None:

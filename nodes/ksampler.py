@@ -22,6 +22,7 @@ class DCSolverKSampler:
     RETURN_TYPES = ("LATENT",)
     OUTPUT_TOOLTIPS = ("The denoised latent.",)
     FUNCTION = "sample"
+    SEARCH_ALIASES = ["dc solver", "unipc", "dynamic compensation", "few step ksampler"]
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:

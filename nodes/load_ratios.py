@@ -27,6 +27,7 @@ class DCSolverLoadRatios:
         "What the file holds, in words.",
     )
     FUNCTION = "load"
+    SEARCH_ALIASES = ["dc solver", "open calibration", "edit ratios", "compensation ratios"]
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:

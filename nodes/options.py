@@ -61,10 +61,21 @@ def calibrated_model() -> dict[str, Widget]:
     """The model, prompts and latent that a calibration runs on."""
     return {
         "model": ("MODEL", {"tooltip": "The model, with LoRAs and patches as you use it."}),
-        "positive": ("CONDITIONING", {"tooltip": "A typical prompt, or a batch of them."}),
+        "positive": ("CONDITIONING,DC_PROMPTS", {
+            "tooltip": "Prompts (DC-Solver), which are best, or a typical prompt.",
+        }),
         "negative": ("CONDITIONING", {"tooltip": "Your usual negative prompt."}),
         "latent_image": ("LATENT", {"tooltip": "An empty latent of the size you use."}),
-    }
+    }  # fmt: skip
+
+
+def for_pictures() -> dict[str, Widget]:
+    """What a calibration takes to show images."""
+    return {
+        "vae": ("VAE", {
+            "tooltip": "With it you see UniPC, DC-Solver and the reference side by side.",
+        }),
+    }  # fmt: skip
 
 
 def search_settings() -> dict[str, Widget]:
@@ -80,9 +91,9 @@ def search_settings() -> dict[str, Widget]:
             "them the ratios stay 1. 0 leaves out this guard.",
         }),
         "batch_size": ("INT", {
-            "default": 1, "min": 1, "max": 1000,
-            "tooltip": "Images in one model call. 1 needs the memory of one image; try 4 to 8 "
-            "where you can sample such batches: it is faster.",
+            "default": 0, "min": 0, "max": 1000,
+            "tooltip": "Images in one model call, which needs the memory of sampling that many. 0: "
+            "as many as fit, up to 8. Where memory runs out it is halved.",
         }),
         "reference_steps": ("INT", {
             "advanced": True, "default": 64, "min": 24, "max": 1000,

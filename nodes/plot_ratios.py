@@ -16,6 +16,7 @@ class DCSolverPlotRatios:
     RETURN_NAMES = ("curve", "report")
     OUTPUT_TOOLTIPS = ("The curves, as an image.", "What they cost and gain, in words.")
     FUNCTION = "plot"
+    SEARCH_ALIASES = ["dc solver", "ratio curve", "compare ratios", "show calibration"]
     OUTPUT_NODE = True
 
     @classmethod

@@ -1,26 +1,75 @@
-"""A figure as the nodes give it out: a preview in the node and an IMAGE."""
+"""Pictures as the nodes give them out: a preview in the node and an IMAGE."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import torch
 
-from ..ratios import RatioSchedule
-from ..ratios.plots import pixels, ratio_figure
+from ..ratios import Finals, RatioSchedule
+from ..ratios.plots import comparison_figure, pixels, ratio_figure
 from . import host
 
+_COLUMNS = {"plain": "UniPC", "compensated": "DC-Solver", "reference": "reference"}
+_MOST_COMPARED = 16
+Shown = tuple[list[dict[str, str]], torch.Tensor]
 
-def plot(
-    schedules: Sequence[RatioSchedule], title: str = "Compensation ratios"
-) -> tuple[list[dict[str, str]], torch.Tensor]:
-    """The entries for ``ui.images`` and the image (1, H, W, 3) in [0, 1].
 
-    Without matplotlib there is no picture, but nothing that was calibrated is lost.
-    """
+def plot(schedules: Sequence[RatioSchedule], title: str = "Compensation ratios") -> Shown:
+    """The curves: the entries for ``ui.images`` and the image (1, H, W, 3) in [0, 1]."""
+    return _shown(lambda: ratio_figure(schedules, title=title))
+
+
+def title_of(found: RatioSchedule) -> str:
+    """What a comparison is of, in a few words."""
+    gain = found.report.gain if found.report is not None else None
+    error = "" if gain is None else f", {gain:.2f} of UniPC's error"
+    kept = "" if found.active or gain is None else ", not kept"
+    return f"{found.steps} steps, CFG {found.cfg or 0.0:g}{error}{kept}"
+
+
+def _shown(draw: Callable[[], Any]) -> Shown:
+    """Without matplotlib there is no picture, but nothing that was calibrated is lost."""
     try:
-        image = pixels(ratio_figure(schedules, title=title))
+        image = pixels(draw())
     except ImportError as error:
         host.log.warning("DC-Solver: no picture, for want of matplotlib (%s)", error)
         return [], torch.ones(1, 64, 64, 3)
     return [host.save_preview(image)], torch.from_numpy(image).float().div(255.0)[None]
+
+
+class Pictures:
+    """Collects what calibrations look like on a few check seeds, to compare side by side."""
+
+    def __init__(self, vae: Any, model: Any, rows: int = 3) -> None:
+        self._vae = vae
+        self._model = model
+        self._rows = rows
+        self._finals: list[Finals] = []
+
+    def add(self, finals: Finals) -> None:
+        """Take the final states of a calibration, where there is a VAE to look through."""
+        if self._vae is not None and len(self._finals) < _MOST_COMPARED:
+            few = {name: getattr(finals, name)[: self._rows] for name in _COLUMNS}
+            self._finals.append(Finals(**few))
+
+    def compare(self, titles: Sequence[str]) -> Shown:
+        """UniPC, DC-Solver and the reference, a row a seed; ``titles`` say of what setting.
+
+        Without pictures the image is an ExecutionBlocker that says what is missing.
+        """
+        if not self._finals:
+            why = "connect a VAE" if self._vae is None else "set check_seeds to 1 or more"
+            return [], host.block(f"There is no comparison to show: {why}.")
+        previews, images = [], []
+        for finals, title in zip(self._finals, titles):
+            columns = [
+                (label, host.decode(self._vae, self._model, getattr(finals, name)).numpy())
+                for name, label in _COLUMNS.items()
+            ]
+            shown, image = _shown(partial(comparison_figure, columns, title))
+            previews += shown
+            images.append(image)
+        return previews, torch.cat(images)

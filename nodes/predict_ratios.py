@@ -22,6 +22,7 @@ class DCSolverPredictRatios:
     RETURN_NAMES = ("ratios", "report")
     OUTPUT_TOOLTIPS = ("The ratios for these steps and CFG.", "What was predicted, in words.")
     FUNCTION = "predict"
+    SEARCH_ALIASES = ["dc solver", "cpr", "compensation ratios", "ratio curve", "edit ratios"]
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..ratios import CPR, RatioFileError, RatioSchedule, load
+from ..ratios import CPR, RatioSchedule, load
 from ..ratios.edits import BY_HAND, apply_edits, parse_edits
 from . import host, tokens
 from .host_routes import add_get
@@ -66,17 +66,18 @@ def _library_file(name: str) -> RatioSchedule | CPR:
     try:
         path = host.library_path(name)
         status = path.stat()
-        stamp = (status.st_mtime_ns, status.st_size)
-        known = _kept.pop(name, None)
-        found = known[1] if known is not None and known[0] == stamp else load(path)
-    except RatioFileError as error:
-        raise _Refusal(400, f"This file cannot be read: {error}") from error
     except (ValueError, OSError) as error:
         raise _Refusal(
             404,
             f"{name[:120]} is not in this library (models/{host.FOLDER}). Copy it there and press "
             "R, or choose another.",
         ) from error
+    stamp = (status.st_mtime_ns, status.st_size)
+    known = _kept.pop(name, None)
+    try:
+        found = known[1] if known is not None and known[0] == stamp else load(path)
+    except (ValueError, OSError) as error:
+        raise _Refusal(400, f"This file cannot be read: {error}") from error
     _kept[name] = (stamp, found)
     while len(_kept) > _MOST_KEPT:
         del _kept[next(iter(_kept))]

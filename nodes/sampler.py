@@ -21,6 +21,7 @@ class DCSolverSampler:
     RETURN_TYPES = ("SAMPLER",)
     OUTPUT_TOOLTIPS = ("For SamplerCustom.",)
     FUNCTION = "make"
+    SEARCH_ALIASES = ["dc solver", "unipc", "dynamic compensation", "few step sampler"]
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:

@@ -15,6 +15,7 @@ class DCSolverSaveRatios:
     DESCRIPTION = f"Saves ratios or a CPR to models/{host.FOLDER}, to load, copy and share."
     RETURN_TYPES = ()
     FUNCTION = "save"
+    SEARCH_ALIASES = ["dc solver", "keep calibration", "export ratios"]
     OUTPUT_NODE = True
 
     @classmethod

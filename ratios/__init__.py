@@ -1,6 +1,6 @@
 """Compensation ratios: calibration, prediction, and the files they live in."""
 
-from .calibrate import REFERENCE_CALLS, calibrate, calibrate_grid
+from .calibrate import REFERENCE_CALLS, Finals, calibrate, calibrate_grid
 from .cpr import CPR, fit_cpr
 from .files import RatioFileError, load, save
 from .official import import_official
@@ -9,6 +9,7 @@ from .schedule import Identity, RatioSchedule, Report, settings_of
 __all__ = [
     "CPR",
     "REFERENCE_CALLS",
+    "Finals",
     "Identity",
     "RatioFileError",
     "RatioSchedule",

@@ -15,7 +15,7 @@ from ..solvers.inputs import check_settings, check_state
 from ..solvers.loop import Model, run_plan, state_dtype
 from ..solvers.plan import Settings, Step, make_plan
 from .greedy import LOSSES, greedy_search
-from .points import ExtraArgs, PointModel, Tally
+from .points import Chunk, ExtraArgs, PointModel, Tally
 from .reference import reference_sigmas, reference_states, state_at, union
 from .schedule import Identity, RatioSchedule, Report, geometric_mean_ratio
 from .search import MOST_TRIES
@@ -28,6 +28,21 @@ _INFINITE = 1e30
 
 Progress = Callable[[int, int], None]
 Interrupt = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Finals:
+    """Final states of the check points, on the CPU: what a calibration looks like.
+
+    ``compensated`` are those of the ratios that were found, whether or not they were kept.
+    """
+
+    plain: torch.Tensor
+    compensated: torch.Tensor
+    reference: torch.Tensor
+
+
+ShowFinals = Callable[[Finals], None]
 
 
 def calibrate(
@@ -49,6 +64,7 @@ def calibrate(
     first_corrector: bool = True,
     loss: str = "relative",
     reference_calls: int = REFERENCE_CALLS,
+    finals: ShowFinals | None = None,
     cfg: float | None = None,
     progress: Progress | None = None,
     interrupt: Interrupt | None = None,
@@ -78,6 +94,7 @@ def calibrate(
             point's distance by that with a ratio of 1, so that no single point, such as one whose
             trajectory ends in another mode, decides for all (benchmarks/search.py compares them).
         reference_calls: model calls of the reference trajectory, about.
+        finals: receives the final states of the check points once they are known.
         cfg: the guidance scale that the model was given, kept with the result.
         progress: called as ``progress(done, total)`` in model calls times points.
         interrupt: called before every model call; stops the run by raising.
@@ -105,6 +122,7 @@ def calibrate(
         first_corrector=first_corrector,
         loss=loss,
         reference_calls=reference_calls,
+        finals=finals,
         **identity,
     )
     grid = task.check_grid(sigmas)
@@ -189,7 +207,8 @@ class _Task:
     schedule: Schedule
     points: int
     check: int
-    chunk: int
+    chunk: Chunk
+    finals: ShowFinals | None
     solver: str
     settings: Settings
     loss: str
@@ -216,6 +235,7 @@ class _Task:
         first_corrector: bool = True,
         loss: str = "relative",
         reference_calls: int = REFERENCE_CALLS,
+        finals: ShowFinals | None = None,
         **identity: Any,
     ) -> _Task:
         """Check the arguments.  Raises TypeError and ValueError."""
@@ -273,7 +293,8 @@ class _Task:
             schedule=schedule,
             points=len(x) - check,
             check=check,
-            chunk=chunk or len(x),
+            chunk=Chunk(chunk or len(x)),
+            finals=finals,
             solver=solver,
             settings=settings,
             loss=loss,
@@ -374,22 +395,26 @@ class _Task:
         """Keep the ratios only if they help on points that they were not searched on."""
         checking = self.point_model(model, range(self.points, self.points + self.check), tally)
 
-        def errors(settings: Settings, ratios: Sequence[float] | None) -> tuple[float, ...]:
+        def final(settings: Settings, ratios: Sequence[float] | None) -> torch.Tensor:
             plan = make_plan(grid, self.schedule, settings, ratios)
-            final = run_plan(plan, grid.sigmas, checking, self.start[self.points :])
-            distances = (final - truth).square().flatten(1).mean(dim=1).tolist()
+            return run_plan(plan, grid.sigmas, checking, self.start[self.points :])
+
+        def errors(states: torch.Tensor) -> tuple[float, ...]:
+            distances = (states - truth).square().flatten(1).mean(dim=1).tolist()
             return tuple(d if math.isfinite(d) else _INFINITE for d in distances)
 
         plain_settings = replace(self.settings, dc_order=None)
         second = Settings(order=2, corrector=False, lower_order="final")
-        with_ratios = errors(self.settings, result.ratios)
-        plain = errors(plain_settings, None)
-        dpmpp_2m = errors(second, None)
+        finals = Finals(final(plain_settings, None), final(self.settings, result.ratios), truth)
+        plain, with_ratios = errors(finals.plain), errors(finals.compensated)
+        dpmpp_2m = errors(final(second, None))
         if _INFINITE in plain:
             raise ValueError(
                 "model: expected finite outputs, got NaN or infinity on a check seed; check the "
                 "model and its precision."
             )
+        if self.finals is not None:
+            self.finals(finals)
         assert result.report is not None
         gain = geometric_mean_ratio(with_ratios, plain)
         better = gain is not None and math.isfinite(gain) and gain < 1.0

@@ -58,6 +58,37 @@ def ratio_figure(
     return figure
 
 
+def comparison_figure(
+    columns: Sequence[tuple[str, np.ndarray]], title: str = "", largest: int = 768
+) -> Figure:
+    """Images beside each other: for each label a column of images (rows, H, W, 3) in [0, 1].
+
+    Images keep their pixels up to ``largest`` on the longer side.
+    """
+    from matplotlib.figure import Figure
+
+    rows, height, width = columns[0][1].shape[:3]
+    scale = max(1.0, 160 / max(height, width)) * min(1.0, largest / max(height, width))
+    dpi, gap, head = 100, 6, 30 if not title else 54
+    w, h = width * scale, height * scale
+    full = (len(columns) * (w + gap) + gap, rows * (h + gap) + head + gap)
+    figure = Figure(figsize=(full[0] / dpi, full[1] / dpi), dpi=dpi, facecolor="white")
+    if title:
+        figure.text(gap / full[0], 1 - 16 / full[1], title, color=_INK, fontsize=9, va="center")
+    for c, (label, images) in enumerate(columns):
+        left = gap + c * (w + gap)
+        figure.text(
+            left / full[0], 1 - (head - 13) / full[1], label, color=_INK, fontsize=10, va="center"
+        )
+        for r in range(rows):
+            bottom = full[1] - head - (r + 1) * (h + gap) + gap
+            axes = figure.add_axes((left / full[0], bottom / full[1], w / full[0], h / full[1]))
+            smooth = "nearest" if scale > 1.0 else "antialiased"
+            axes.imshow(np.clip(images[r], 0.0, 1.0), interpolation=smooth, aspect="auto")
+            axes.set_axis_off()
+    return figure
+
+
 def describe(schedule: RatioSchedule) -> str:
     """A short name for a curve: steps, scale, where it comes from."""
     cfg = "" if schedule.cfg is None else f", CFG {schedule.cfg:g}"

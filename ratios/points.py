@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 
 from ..solvers.loop import Model, call_model, state_dtype
+
+log = logging.getLogger("dc_solver")
 
 ExtraArgs = Mapping[str, Any] | Callable[[slice], Mapping[str, Any]] | None
 
@@ -25,6 +28,8 @@ class Tally:
         self._interrupt = interrupt
         self.total = total
         self.done = 0
+        if progress is not None:
+            progress(0, total)
 
     def before_call(self) -> None:
         """Let the caller stop the run, by raising."""
@@ -38,11 +43,27 @@ class Tally:
             self._progress(self.done, self.total)
 
 
+class Chunk:
+    """How many points a model call takes: fewer once the device has run out of memory."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def halve(self, tried: int) -> None:
+        """Go on with half of the ``tried`` points a call."""
+        self.size = max(tried // 2, 1)
+        log.warning("DC-Solver: out of memory at %d points a call, going on with %d", tried,
+                    self.size)  # fmt: skip
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
 class PointModel:
     """A model over the points ``start`` to ``stop``, called with all of their states at once.
 
-    States live on the CPU; each chunk of at most ``chunk`` points visits the model's device for
-    its call alone, so the device holds what plain sampling of one chunk needs.
+    States live on the CPU; each chunk of points visits the model's device for its call alone, so
+    the device holds what plain sampling of one chunk needs.  Where it runs out of memory the chunk
+    is halved and the call made again.
     """
 
     def __init__(
@@ -53,7 +74,7 @@ class PointModel:
         device: torch.device,
         dtype: torch.dtype,
         points: range,
-        chunk: int,
+        chunk: Chunk,
         tally: Tally,
     ) -> None:
         self._model = model
@@ -69,17 +90,40 @@ class PointModel:
         """The denoised states (B, ...) of all points; counts as one batched call."""
         value = float(sigma[0])
         parts = []
-        for first in range(0, len(self._points), self._chunk):
-            here = self._points[first : first + self._chunk]
+        first = 0
+        while first < len(self._points):
+            here = self._points[first : first + self._chunk.size]
             self._tally.before_call()
-            part = x[first : first + len(here)].to(self._device, self._dtype)
-            denoised = call_model(self._model, part, value, self._arguments(here))
-            parts.append(denoised.to("cpu", state_dtype(self._dtype)))
+            denoised = self._call(x[first : first + len(here)], value, here)
+            if denoised is None:
+                self._chunk.halve(len(here))
+                continue
+            parts.append(denoised)
             self._tally.add(len(here))
+            first += len(here)
         self.calls += 1
         return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+    def _call(self, x: torch.Tensor, sigma: float, here: range) -> torch.Tensor | None:
+        """The denoised states of a chunk; None where memory ran out and it can be smaller."""
+        try:
+            part = x.to(self._device, self._dtype)
+            denoised = call_model(self._model, part, sigma, self._arguments(here))
+            return denoised.to("cpu", state_dtype(self._dtype))
+        except RuntimeError as error:
+            if len(here) == 1 or not _ran_out(error):
+                raise
+        return None
 
     def _arguments(self, here: range) -> Mapping[str, Any]:
         if callable(self._extra_args):
             return self._extra_args(slice(here.start, here.stop))
         return self._extra_args or {}
+
+
+def _ran_out(error: RuntimeError) -> bool:
+    """Whether this is a device's way to say that its memory is full."""
+    text = str(error).lower()
+    return isinstance(error, torch.cuda.OutOfMemoryError) or any(
+        sign in text for sign in ("out of memory", "can't allocate memory", "not enough memory")
+    )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 from ..solvers import SOLVERS
 from .cpr import CPR
 from .schedule import RatioSchedule
@@ -30,8 +33,10 @@ def describe_ratios(schedule: RatioSchedule) -> str:
         if report.gain is None:
             lines.append("error: not checked on other seeds")
         else:
+            before, after = _rms(report.errors_plain), _rms(report.errors)
             lines.append(
-                f"error on {report.check_points} check seeds: {report.gain:.2f} of {base}'s, "
+                f"error on {report.check_points} check seeds: {report.gain:.2f} of {base}'s (rms "
+                f"{before:.3g} to {after:.3g}), "
                 f"{report.gain_over_dpmpp_2m or 0.0:.2f} of DPM-Solver++(2M)'s on the same sigmas "
                 f"(geometric means); {round((report.share_worse or 0.0) * report.check_points)} of "
                 f"{report.check_points} images got worse"
@@ -41,6 +46,11 @@ def describe_ratios(schedule: RatioSchedule) -> str:
             lines.append(f"not better than {base} there, so the ratios stay 1 (found: {found})")
     lines += [f"note: {note}" for note in schedule.notes]
     return "\n".join(lines)
+
+
+def _rms(errors: Sequence[float]) -> float:
+    """The root of the geometric mean of mean square errors."""
+    return math.sqrt(math.exp(sum(math.log(max(e, 1e-30)) for e in errors) / len(errors)))
 
 
 def describe_cpr(cpr: CPR) -> str:

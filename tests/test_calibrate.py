@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from dc_solver.ratios import RatioSchedule, calibrate, calibrate_grid
-from dc_solver.ratios.points import PointModel, Tally
+from dc_solver.ratios.points import Chunk, PointModel, Tally
 from dc_solver.ratios.reference import reference_sigmas, reference_states
 from dc_solver.solvers import Schedule, VPSchedule, sample
 from problems import Gaussian, Mixture, schedule_of
@@ -58,7 +58,7 @@ def states_on(
         device=x.device,
         dtype=x.dtype,
         points=range(len(x)),
-        chunk=len(x),
+        chunk=Chunk(len(x)),
         tally=Tally(None, None, 0),
     )
     return reference_states(everyone, x, sigmas, schedule, calls)

@@ -56,7 +56,7 @@ class ComfyServer:
             str(self._python), str(self._comfy / "main.py"), "--cpu", "--listen", "127.0.0.1",
             "--port", str(self._port), "--base-directory", str(self.folder),
             "--disable-api-nodes", "--database-url", f"sqlite:///{self.folder / 'comfy.db'}",
-            "--verbose", "INFO", *self._flags,
+            "--verbose", "INFO", "--preview-method", "auto", *self._flags,
         ]  # fmt: skip
         env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
         with self.log.open("wb") as log:
