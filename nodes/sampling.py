@@ -45,11 +45,12 @@ def sample_dc_solver(
     """
     wish = wish or Wish()
     patcher = host_model.patcher_of(model)
-    conds = list(getattr(model.inner_model, "conds", {}).values())
+    positive = getattr(model.inner_model, "conds", {}).get("positive", [])
+    identity = host_model.identity_of(patcher, positive)
     run = Run(
         sigmas=tuple(sigmas.tolist()),
         cfg=host_model.cfg_of(model),
-        identity=replace(host_model.identity_of(patcher, *conds), latent_shape=tuple(x.shape[1:])),
+        identity=replace(identity, latent_shape=tuple(x.shape[1:])),
         solver={**settings_of(RatioSchedule(())), **options},
         schedule=host_model.schedule_of(patcher.get_model_object("model_sampling")),
         grid_of=lambda scheduler, steps: host_model.sigmas_of(patcher, scheduler, steps),

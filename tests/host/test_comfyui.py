@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -295,3 +296,29 @@ print(json.dumps({f'{k} {n} {c}': s.calculate_sigmas(v, n, c).tolist()
         kind, scheduler, steps = key.split()
         ours = grids.make_sigmas(scheduler, tables[kind], int(steps), flow=kind == "flow")
         assert ours.tolist() == pytest.approx(expected, rel=2e-5, abs=1e-6), key
+
+
+def test_loading_the_pack_adds_no_library_to_the_host() -> None:
+    """Neither gradio nor matplotlib nor scipy, nor anything that ComfyUI has not loaded itself."""
+    if "COMFYUI_PATH" not in os.environ:
+        pytest.skip("needs a ComfyUI: set COMFYUI_PATH and COMFYUI_PYTHON")
+    script = """
+import importlib.util, sys
+sys.path.insert(0, sys.argv[1]); root = sys.argv[2]; sys.argv = ['main', '--cpu']
+import comfy.options; comfy.options.enable_args_parsing()
+import comfy.samplers, folder_paths, latent_preview, comfy_execution.graph_utils, aiohttp.web
+tops = lambda: {name.split('.')[0] for name in sys.modules}
+before = tops()
+spec = importlib.util.spec_from_file_location('pack', root + '/__init__.py',
+    submodule_search_locations=[root])
+pack = importlib.util.module_from_spec(spec); sys.modules['pack'] = pack
+spec.loader.exec_module(pack)
+assert pack.NODE_CLASS_MAPPINGS
+print(sorted(tops() - before - {'pack'} - set(sys.stdlib_module_names)))
+"""
+    root = Path(__file__).resolve().parents[2]
+    answer = subprocess.run(
+        [os.environ["COMFYUI_PYTHON"], "-c", script, os.environ["COMFYUI_PATH"], str(root)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert answer.stdout.splitlines()[-1] == "[]"
