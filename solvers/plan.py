@@ -159,6 +159,9 @@ def _make_step(grid: Grid, i: int, history: _History, settings: Settings, ratio:
 
     correct = None
     wanted = settings.corrector and (settings.first_corrector or i > 0)
+    if settings.lower_order is True and h < 0.0 and len(known) == 1:
+        # Back to noise, with nothing to correct by but one output: exp(-h) times its change.
+        wanted = False
     if wanted and i + 1 < grid.steps_to_end:
         weights = corrector_weights(distances, h, settings.variant)
         correct = tuple(signal_next * weight for weight in weights)
