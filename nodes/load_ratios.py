@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from dataclasses import dataclass
 from typing import Any
 
-from ..ratios import CPR, load
+from ..ratios import CPR, RatioSchedule, load
 from ..ratios.edits import apply_edits, parse_edits
 from ..ratios.files import MOST_BYTES
+from ..ratios.library import path_in
 from ..ratios.text import describe_cpr, describe_ratios
 from . import host
 from .options import CATEGORY, check_edits, edits
@@ -39,16 +42,29 @@ class DCSolverLoadRatios:
         }
 
     @classmethod
-    def VALIDATE_INPUTS(cls, edits: str | None = None) -> bool | str:
-        """Refuse bad edits before anything runs."""
+    def VALIDATE_INPUTS(cls, file: str | None = None, edits: str | None = None) -> bool | str:
+        """Refuse bad edits, and names that are none, before anything runs.
+
+        A plain name that this library lacks is let through: a shared workflow still runs.
+        """
+        try:
+            if file is not None and file not in host.library_names():
+                for part in re.split(r"[/\\]", file):
+                    path_in(host.library_folder(), part)
+        except ValueError as error:
+            return f"file: {error}"
         return check_edits(edits)
 
     @classmethod
     def IS_CHANGED(cls, file: str, edits: str = "") -> str:
+        if file not in host.library_names():
+            return "missing"
         with host.library_path(file).open("rb") as content:
             return hashlib.sha256(content.read(MOST_BYTES + 1)).hexdigest()
 
     def load(self, file: str, edits: str = "") -> tuple[Any, Any, str]:
+        if file not in host.library_names():
+            return _missing(file)
         found = load(host.library_path(file))
         points = parse_edits(edits).get(file, {})
         if isinstance(found, CPR):
@@ -59,3 +75,22 @@ class DCSolverLoadRatios:
         report = describe_ratios(found)
         why = f"{file} holds ratios for one setting, not a CPR: connect its ratios output."
         return (found, host.block(why), report)
+
+
+@dataclass(frozen=True)
+class _MissingCPR(CPR):
+    """A regression that predicts ratios of 1 and says why."""
+
+    why: str = ""
+
+    def predict(self, steps: int, cfg: float) -> RatioSchedule:
+        return super().predict(steps, cfg).with_notes(self.why)
+
+
+def _missing(file: str) -> tuple[RatioSchedule, CPR, str]:
+    """What stands in for a file that this library lacks: plain UniPC, and a word why."""
+    why = f"{file} is not in this library: copy it to models/{host.FOLDER} and press R"
+    host.log.warning("DC-Solver: %s", why)
+    ones = (0.0,) * 8 + (1.0,) + (0.0,) * 27  # the constant term of the regression
+    cpr = _MissingCPR(ones, steps_range=(1, 1000), cfg_range=(0.0, 1000.0), why=why)
+    return (RatioSchedule((), notes=(why,)), cpr, why)

@@ -49,8 +49,8 @@ def solver_settings() -> dict[str, Widget]:
 def find_ratios() -> Widget:
     return ("BOOLEAN", {
         "default": True, "label_on": "from the library", "label_off": "plain UniPC",
-        "tooltip": "Where no ratios are connected: take those that the library has for this model, "
-        "CFG and steps, or sample as plain UniPC.",
+        "tooltip": "What to do where no ratios are connected: take those that the library has for "
+        "this model, CFG and steps, or sample as plain UniPC.",
     })  # fmt: skip
 
 
@@ -62,7 +62,7 @@ def calibrated_model() -> dict[str, Widget]:
     return {
         "model": ("MODEL", {"tooltip": "The model, with LoRAs and patches as you use it."}),
         "positive": ("CONDITIONING,DC_PROMPTS", {
-            "tooltip": "Prompts (DC-Solver), which are best, or a typical prompt.",
+            "tooltip": "Calibration Prompts (DC-Solver), which is best, or one typical prompt.",
         }),
         "negative": ("CONDITIONING", {"tooltip": "Your usual negative prompt."}),
         "latent_image": ("LATENT", {"tooltip": "An empty latent of the size you use."}),
@@ -102,7 +102,7 @@ def search_settings() -> dict[str, Widget]:
         }),
         "dc_order": ("INT", {
             "advanced": True, "default": 2, "min": 1, "max": 3,
-            "tooltip": "Leave at 2. K, the degree of the compensation.",
+            "tooltip": "Leave at 2. The degree of the compensation (K in the paper).",
         }),
         "variable": (["t", "lambda"], {
             "advanced": True, "default": "t",
@@ -125,8 +125,8 @@ def edits(key: str) -> Widget:
     """Ratios set by hand; ``key`` says what they are kept under."""
     return ("STRING", {
         "default": "", "socketless": True,
-        "tooltip": "Ratios that you set by hand in the curve. As text: for each "
-        f'{key} the ratios by step, from 0, such as {{"5": {{"3": 0.92}}}}.',
+        "tooltip": "Ratios that you set by hand in the curve, kept as JSON: for each "
+        f"{key} the ratios by step, from 0.",
     })  # fmt: skip
 
 

@@ -57,7 +57,7 @@ class DCSolverPrompts:
             "optional": {
                 "guidance": ("FLOAT", {
                     "advanced": True, "default": 0.0, "min": 0.0, "max": 100.0, "step": 0.1,
-                    "tooltip": "What Flux Guidance would set, for models that are distilled on it; "
+                    "tooltip": "What FluxGuidance would set, for models that are distilled on it; "
                     "0 leaves it out.",
                 }),
             },

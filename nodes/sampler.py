@@ -19,7 +19,7 @@ class DCSolverSampler:
         "is UniPC."
     )
     RETURN_TYPES = ("SAMPLER",)
-    OUTPUT_TOOLTIPS = ("For SamplerCustom.",)
+    OUTPUT_TOOLTIPS = ("For SamplerCustom and SamplerCustomAdvanced.",)
     FUNCTION = "make"
     SEARCH_ALIASES = ["dc solver", "unipc", "dynamic compensation", "few step sampler"]
 

@@ -86,6 +86,8 @@ def choose_ratios(wish: Wish, run: Run) -> Choice:
 
 def _fitted(ratios: RatioSchedule, run: Run) -> RatioSchedule:
     """The ratios over the run's sigmas; their notes say what does not fit."""
+    if ratios.steps == 0:  # a file that is missing, as its note says
+        return replace(ratios, ratios=(1.0,) * run.steps)
     fitted = carry_over(with_grid(ratios, run.grid_of, run.schedule), run.sigmas, run.schedule)
     here, there = run.identity, ratios.identity
     notes = []

@@ -230,8 +230,9 @@ def test_the_result_follows_the_library_and_only_then_runs_again(
 
     def cached() -> set[str]:
         entry = comfy.wait(comfy.queue(graph))
-        told = {name: shown.get("text") for name, shown in entry["outputs"].items()}
-        assert told["off"] == ["no ratios: plain UniPC (looking in the library is off)"]
+        if "off" in entry["outputs"]:  # newer hosts do not repeat what a cached node showed
+            (told,) = entry["outputs"]["off"]["text"]
+            assert told == "no ratios: plain UniPC (looking in the library is off)"
         (message,) = [m for m in entry["status"]["messages"] if m[0] == "execution_cached"]
         return set(message[1]["nodes"]) & {"ours", "linked", "off"}
 

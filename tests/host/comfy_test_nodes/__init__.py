@@ -6,6 +6,8 @@ import folder_paths
 import torch
 from safetensors.torch import load_file
 
+from . import calibrating, uses
+
 
 def load_input(name):
     return load_file(Path(folder_paths.get_input_directory()) / name)
@@ -48,4 +50,9 @@ class EmojiDecode:
         return (images.permute(0, 2, 3, 1).add(1).div(2).clamp(0, 1),)
 
 
-NODE_CLASS_MAPPINGS = {"EmojiConditions": EmojiConditions, "EmojiDecode": EmojiDecode}
+NODE_CLASS_MAPPINGS = {
+    "EmojiConditions": EmojiConditions,
+    "EmojiDecode": EmojiDecode,
+    **calibrating.NODE_CLASS_MAPPINGS,
+    **uses.NODE_CLASS_MAPPINGS,
+}
