@@ -106,9 +106,9 @@ class DCSolverCalibrateGrid:
         report = describe_cpr(cpr)
         host.log.info(report)
         previews, image = plot(found, title="Calibrated ratios")
-        compared, comparison = pictures.compare([title_of(one) for one in found])
+        _, comparison = pictures.compare([title_of(one) for one in found])
         shown = {
-            "images": previews + compared,
+            "images": previews,
             "text": [report],
             "dc_cpr": [tokens.remember(cpr)],
         }
