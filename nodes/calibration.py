@@ -50,11 +50,17 @@ def run_calibration(
     gets what it looks like, and ``node`` shows the progress.
     """
     positives = positive.conditionings if isinstance(positive, Prompts) else (positive,)
+    remembering = host_model.memory_between_calls(model.model_options)
+    if remembering:
+        raise ValueError(
+            f"model: expected no patch that remembers earlier steps, got {', '.join(remembering)}; "
+            "a calibration runs many images at once and would mix them up. Calibrate without it."
+        )
     latent = host.empty_latent(model, latent_image)
     numbers = range(first_seed, first_seed + seeds + check_seeds)
     noise = host.noise_of_seeds(latent, numbers)
     identity = replace(
-        host_model.identity_of(model, *positives),
+        host_model.identity_of(model, positives, model.model_options),
         scheduler=scheduler,
         seeds=tuple(numbers[:seeds]),
         prompts_hash=prompts_hash(*positives, negative),

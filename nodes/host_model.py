@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dis
+import logging
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import comfy.model_sampling
@@ -12,8 +15,14 @@ import torch
 
 from ..ratios import Identity
 from ..ratios.fingerprint import fingerprint, sample_hash
+from ..ratios.lookup import MERGE
 from ..solvers import FlowSchedule, Schedule, VPSchedule, discrete_time
 
+log = logging.getLogger("dc_solver")
+
+_LONGEST = 400
+#: Where the host's step caches keep what they saw.
+_CACHES = ("easycache", "lazycache")
 _GUIDING = (
     "sampler_cfg_function",
     "sampler_pre_cfg_function",
@@ -31,7 +40,8 @@ def cfg_of(model: Any) -> float | None:
     """The guidance scale in what a sampler function is given; None where its guider has no one."""
     guider = model.inner_model
     cfg = getattr(guider, "cfg", None)
-    plain = type(guider).predict_noise is comfy.samplers.CFGGuider.predict_noise
+    method = getattr(getattr(guider, "predict_noise", None), "__func__", None)
+    plain = method is comfy.samplers.CFGGuider.predict_noise
     return float(cfg) if plain and isinstance(cfg, (int, float)) else None
 
 
@@ -75,15 +85,34 @@ def sigmas_of(model: Any, scheduler: str, steps: int) -> list[float] | None:
     return list(map(float, comfy.samplers.calculate_sigmas(sampling, scheduler, steps)))
 
 
-def identity_of(model: Any, *conditionings: Iterable[Any]) -> Identity:
-    """Which model this is, and what guides it beside CFG."""
+def identity_of(
+    model: Any, positives: Iterable[Iterable[Any]], options: Mapping[str, Any]
+) -> Identity:
+    """Which model this is, and what guides it beside CFG.
+
+    ``options`` are the model options in force.  A model whose weights or patches cannot be read has
+    no fingerprint, which the log says.
+    """
+    prediction = prediction_of(model.get_model_object("model_sampling"))
+    found, lora = None, None
+    try:
+        found, lora = fingerprint(_weights(model)), _lora_of(model)
+    except (AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+        log.warning("DC-Solver: this model cannot be recognised (%s)", error)
     return Identity(
-        fingerprint=fingerprint(_weights(model)),
+        fingerprint=found,
+        lora=lora,
         model_class=type(model.model).__name__,
-        prediction=prediction_of(model.get_model_object("model_sampling")),
-        lora=_lora_of(model),
-        guidance=_guidance_of(model.model_options, conditionings),
+        prediction=prediction,
+        guidance=_guidance_of(options, positives),
     )
+
+
+def memory_between_calls(options: Mapping[str, Any]) -> list[str]:
+    """The patches that remember earlier calls, which many trajectories at once would mix up."""
+    found = [_label(function) for function in _guiding(options) if _rebound(function)]
+    caches = options.get("transformer_options", {})
+    return sorted({*found, *(name for name in _CACHES if name in caches)})
 
 
 def _weights(model: Any) -> dict[str, torch.Tensor]:
@@ -101,15 +130,20 @@ def _weights(model: Any) -> dict[str, torch.Tensor]:
 
 
 def _lora_of(model: Any) -> str | None:
-    """A hash over the patches on the weights; None where there are none."""
+    """A hash over the patches on the weights; None where there are none.
+
+    That of a merge of models begins with the word, for it is another model.
+    """
     parts: list[Any] = []
-    for key in sorted(model.patches):
+    merged = False
+    for key in sorted(model.patches, key=str):
         for strength, patch, strength_model, *_ in model.patches[key]:
+            merged = merged or strength_model != 1.0 or isinstance(patch, list)
             parts += [key, strength, strength_model, type(patch).__name__]
             content = getattr(patch, "weights", patch)
             tensors = [part for part in _flat(content) if isinstance(part, torch.Tensor)]
             parts += tensors[:1]
-    return sample_hash(parts) if parts else None
+    return f"{MERGE if merged else ''}{sample_hash(parts)}" if parts else None
 
 
 def _flat(content: Any) -> Iterable[Any]:
@@ -120,36 +154,71 @@ def _flat(content: Any) -> Iterable[Any]:
         yield content
 
 
-def _guidance_of(options: Mapping[str, Any], conditionings: Iterable[Any]) -> str | None:
+def _guidance_of(options: Mapping[str, Any], conditionings: Iterable[Iterable[Any]]) -> str | None:
     """What acts on the guidance beside CFG, by name and numbers; None where nothing does."""
-    found = set()
+    found = {_name_of(function) for function in _guiding(options)}
+    for conditioning in conditionings:
+        for entry in conditioning:
+            # A conditioning of the graph is (tensor, options), one inside a run is the options.
+            own = entry if isinstance(entry, Mapping) else entry[1]
+            value = own.get("guidance")
+            if isinstance(value, (int, float)):
+                found.add(f"guidance {value:g}")
+            if own.get("hooks") is not None:
+                found.add("hooks on the prompt")
+    return ", ".join(sorted(found)) or None
+
+
+def _guiding(options: Mapping[str, Any]) -> Iterable[Any]:
+    """The functions of patches that change what CFG makes."""
     for name in _GUIDING:
         functions = options.get(name) or []
-        for function in functions if isinstance(functions, list) else [functions]:
-            found.add(_name_of(function))
+        yield from functions if isinstance(functions, list) else [functions]
     wrapping = comfy.patcher_extension.WrappersMP
     wrappers = options.get("transformer_options", {}).get("wrappers", {})
     for kind in (wrapping.PREDICT_NOISE, wrapping.CALC_COND_BATCH):
         for functions in wrappers.get(kind, {}).values():
-            found.update(_name_of(function) for function in functions)
-    for conditioning in conditionings:
-        for entry in conditioning:
-            # A conditioning of the graph is (tensor, options), one inside a run is the options.
-            value = (entry if isinstance(entry, Mapping) else entry[1]).get("guidance")
-            if isinstance(value, (int, float)):
-                found.add(f"guidance {value:g}")
-    return ", ".join(sorted(found)) or None
+            yield from functions
+
+
+def _label(function: Any) -> str:
+    """The node or class that a patch comes from."""
+    inner = getattr(function, "func", function)
+    return str(getattr(inner, "__qualname__", type(inner).__qualname__)).split(".")[0]
 
 
 def _name_of(function: Any) -> str:
-    """The node or class that a patch comes from, with the numbers that it has been given."""
-    name = getattr(function, "__qualname__", type(function).__qualname__).split(".")[0]
-    numbers = []
-    for cell in getattr(function, "__closure__", None) or ():
-        try:
-            content = cell.cell_contents
-        except ValueError:  # not yet filled
-            continue
-        if isinstance(content, (int, float)):
-            numbers.append(f"{content:g}")
-    return f"{name} {' '.join(numbers)}".strip()
+    """A patch with the settings that it has been given, but not with what it remembers."""
+    inner = getattr(function, "func", function)
+    values = [*getattr(function, "args", ()), *(getattr(function, "keywords", None) or {}).values()]
+    code = getattr(inner, "__code__", None)
+    moving = _rebound(function)
+    for name, cell in zip(code.co_freevars if code else (), inner.__closure__ or ()):
+        if name not in moving:
+            with suppress(ValueError):  # not yet filled
+                values.append(cell.cell_contents)
+    if code is None:
+        values += getattr(inner, "__dict__", {}).values()
+    settings = [text for text in map(_setting, values) if text is not None]
+    return " ".join([_label(function), *settings])[:_LONGEST]
+
+
+def _rebound(function: Any) -> set[str]:
+    """The outer variables that a function sets, which are its memory between calls."""
+    code = getattr(getattr(function, "func", function), "__code__", None)
+    if code is None:
+        return set()
+    instructions = dis.get_instructions(code)
+    outer = set(code.co_freevars)
+    return {i.argval for i in instructions if i.opname == "STORE_DEREF"} & outer
+
+
+def _setting(value: Any) -> str | None:
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, (int, str)):
+        return str(value)
+    if isinstance(value, (list, tuple, set, frozenset)):
+        parts = [_setting(part) for part in value]
+        return "/".join(part for part in parts if part is not None)
+    return None

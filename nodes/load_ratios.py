@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
 from typing import Any
 
-from ..ratios import CPR, RatioSchedule, load
+from ..ratios import CPR, RatioSchedule
 from ..ratios.edits import apply_edits, parse_edits
 from ..ratios.files import MOST_BYTES
 from ..ratios.library import path_in
 from ..ratios.text import describe_cpr, describe_ratios
-from . import host
+from . import host, library
+from .missing import missing_cpr, missing_ratios
 from .options import CATEGORY, check_edits, edits
 
 
@@ -56,7 +56,9 @@ class DCSolverLoadRatios:
         return check_edits(edits)
 
     @classmethod
-    def IS_CHANGED(cls, file: str, edits: str = "") -> str:
+    def IS_CHANGED(cls, file: str | None = None, edits: str | None = "") -> str:
+        if file is None:  # another node chooses it
+            return library.state()
         if file not in host.library_names():
             return "missing"
         with host.library_path(file).open("rb") as content:
@@ -65,7 +67,7 @@ class DCSolverLoadRatios:
     def load(self, file: str, edits: str = "") -> tuple[Any, Any, str]:
         if file not in host.library_names():
             return _missing(file)
-        found = load(host.library_path(file))
+        found = library.shelf.load(host.library_path(file))
         points = parse_edits(edits).get(file, {})
         if isinstance(found, CPR):
             report = describe_cpr(found)
@@ -77,20 +79,8 @@ class DCSolverLoadRatios:
         return (found, host.block(why), report)
 
 
-@dataclass(frozen=True)
-class _MissingCPR(CPR):
-    """A regression that predicts ratios of 1 and says why."""
-
-    why: str = ""
-
-    def predict(self, steps: int, cfg: float) -> RatioSchedule:
-        return super().predict(steps, cfg).with_notes(self.why)
-
-
 def _missing(file: str) -> tuple[RatioSchedule, CPR, str]:
     """What stands in for a file that this library lacks: plain UniPC, and a word why."""
     why = f"{file} is not in this library: copy it to models/{host.FOLDER} and press R"
     host.log.warning("DC-Solver: %s", why)
-    ones = (0.0,) * 8 + (1.0,) + (0.0,) * 27  # the constant term of the regression
-    cpr = _MissingCPR(ones, steps_range=(1, 1000), cfg_range=(0.0, 1000.0), why=why)
-    return (RatioSchedule((), notes=(why,)), cpr, why)
+    return (missing_ratios(why), missing_cpr(why), why)

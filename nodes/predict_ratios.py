@@ -8,6 +8,7 @@ from ..ratios import CPR, RatioSchedule
 from ..ratios.edits import apply_edits, parse_edits
 from ..ratios.text import describe_ratios
 from . import host, tokens
+from .missing import why_missing
 from .options import CATEGORY, cfg, check_edits, edits, steps
 
 
@@ -42,7 +43,8 @@ class DCSolverPredictRatios:
 
     def predict(self, cpr: CPR, steps: int, cfg: float, edits: str = "") -> dict[str, Any]:
         predicted: RatioSchedule = cpr.predict(steps, cfg)
-        found = apply_edits(predicted, parse_edits(edits).get(str(steps), {}))
+        points = {} if why_missing(cpr) else parse_edits(edits).get(str(steps), {})
+        found = apply_edits(predicted, points)
         for note in found.notes:
             host.log.warning("DC-Solver prediction: %s", note)
         report = describe_ratios(found)

@@ -8,14 +8,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..ratios import CPR, RatioSchedule, load
+from ..ratios import CPR, RatioSchedule
 from ..ratios.edits import BY_HAND, apply_edits, parse_edits
-from . import host, tokens
+from . import host, library, tokens
 from .host_routes import add_get
 
 _LARGE_CHANGE = 0.05  # from here CPR.predict says that it limited ratios
-_MOST_KEPT = 32
-_kept: dict[str, tuple[tuple[int, int], RatioSchedule | CPR]] = {}
 
 
 class _Refusal(Exception):
@@ -65,23 +63,16 @@ def _library_file(name: str) -> RatioSchedule | CPR:
     """A file of the library, read again only where it has changed."""
     try:
         path = host.library_path(name)
-        status = path.stat()
     except (ValueError, OSError) as error:
         raise _Refusal(
             404,
             f"{name[:120]} is not in this library (models/{host.FOLDER}). Copy it there and press "
             "R, or choose another.",
         ) from error
-    stamp = (status.st_mtime_ns, status.st_size)
-    known = _kept.pop(name, None)
     try:
-        found = known[1] if known is not None and known[0] == stamp else load(path)
+        return library.shelf.load(path)
     except (ValueError, OSError) as error:
         raise _Refusal(400, f"This file cannot be read: {error}") from error
-    _kept[name] = (stamp, found)
-    while len(_kept) > _MOST_KEPT:
-        del _kept[next(iter(_kept))]
-    return found
 
 
 def _ratios(found: RatioSchedule, points: dict[int, float]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -36,7 +37,9 @@ def sample_dc_solver(
     callback: Any = None,
     disable: bool | None = None,
     wish: Wish | None = None,
-    **options: Any,
+    order: int = 2,
+    variant: str = "bh2",
+    lower_order: bool | str = True,
 ) -> torch.Tensor:
     """Sample with DC-Solver; without ratios that is UniPC.  One model call a step.
 
@@ -45,17 +48,23 @@ def sample_dc_solver(
     """
     wish = wish or Wish()
     patcher = host_model.patcher_of(model)
-    positive = getattr(model.inner_model, "conds", {}).get("positive", [])
-    identity = host_model.identity_of(patcher, positive)
-    run = Run(
-        sigmas=tuple(sigmas.tolist()),
-        cfg=host_model.cfg_of(model),
-        identity=replace(identity, latent_shape=tuple(x.shape[1:])),
-        solver={**settings_of(RatioSchedule(())), **options},
-        schedule=host_model.schedule_of(patcher.get_model_object("model_sampling")),
-        grid_of=lambda scheduler, steps: host_model.sigmas_of(patcher, scheduler, steps),
-    )
-    choice = choose_ratios(wish, run)
+    schedule = host_model.schedule_of(patcher.get_model_object("model_sampling"))
+    settings = {"order": order, "variant": variant, "lower_order": lower_order}
+
+    def run() -> Run:
+        positive = getattr(model.inner_model, "conds", {}).get("positive", [])
+        options = (extra_args or {}).get("model_options", patcher.model_options)
+        identity = host_model.identity_of(patcher, [positive], options)
+        return Run(
+            sigmas=tuple(sigmas.tolist()),
+            cfg=host_model.cfg_of(model),
+            identity=replace(identity, latent_shape=tuple(x.shape[1:])),
+            solver={**settings_of(RatioSchedule(())), **settings},
+            schedule=schedule,
+            grid_of=cache(partial(host_model.sigmas_of, patcher)),
+        )
+
+    choice = choose_ratios(wish, run, max(len(sigmas) - 1, 0))
     host.log.info("DC-Solver: %s", told(choice))
     if wish.tell is not None:
         wish.tell(choice)
@@ -64,24 +73,30 @@ def sample_dc_solver(
         x,
         sigmas,
         solver="dc_solver",
-        schedule=run.schedule,
+        schedule=schedule,
         ratios=choice.ratios,
+        order=order,
+        variant=variant,
+        lower_order=lower_order,
         extra_args=extra_args,
         callback=callback,
         disable=disable,
-        **options,
     )
 
 
-def choose_ratios(wish: Wish, run: Run) -> Choice:
-    """The ratios that a node brings, fitted to the run, or those of the library."""
-    if run.steps == 0:
+def choose_ratios(wish: Wish, run: Callable[[], Run], steps: int) -> Choice:
+    """The ratios that a node brings, fitted to the run, or those of the library.
+
+    ``run`` says what is about to be sampled; the model is only looked at where that matters.
+    """
+    if steps == 0:
         return Choice(reason="nothing to do")
     if wish.ratios is not None:
-        return Choice(_fitted(wish.ratios, run))
+        return Choice(_fitted(wish.ratios, run()))
     if not wish.find:
         return Choice(reason="looking in the library is off")
-    return choose(library.entries(), run)
+    entries = library.entries()
+    return choose(entries, run()) if entries else Choice(reason="the library is empty")
 
 
 def _fitted(ratios: RatioSchedule, run: Run) -> RatioSchedule:
@@ -135,4 +150,5 @@ def record(choice: Choice) -> dict[str, Any]:
 def keep_with_image(choice: Choice, extra_pnginfo: Any, node: str) -> None:
     """Add the choice to what the host's save nodes write into an image."""
     if isinstance(extra_pnginfo, dict):
-        extra_pnginfo.setdefault("dc_solver", {})[node] = record(choice)
+        told_by = extra_pnginfo.setdefault("dc_solver", {})
+        told_by.setdefault(node, []).append(record(choice))

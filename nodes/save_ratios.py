@@ -7,6 +7,7 @@ from typing import Any
 from ..ratios import CPR, RatioSchedule, save
 from ..ratios.library import free_path, path_in
 from . import host
+from .missing import why_missing
 from .options import CATEGORY
 
 
@@ -44,6 +45,9 @@ class DCSolverSaveRatios:
         return True
 
     def save(self, ratios: RatioSchedule | CPR, name: str, overwrite: bool) -> dict[str, Any]:
+        why = why_missing(ratios)
+        if why is not None:
+            raise ValueError(f"ratios: expected some to save, got none ({why}).")
         path = path_in(host.library_folder(), name)
         written = save(ratios, path if overwrite else free_path(path))
         host.log.info("DC-Solver: saved %s", written.name)

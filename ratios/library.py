@@ -67,6 +67,9 @@ class Library:
         self, files: Iterable[tuple[str, Path]]
     ) -> tuple[list[tuple[str, RatioSchedule | CPR]], dict[str, str]]:
         """What the named files hold, the newest first, and why some of them cannot be read."""
+        files = list(files)
+        for gone in self._read.keys() - {path for _, path in files}:
+            del self._read[gone]
         found: list[tuple[int, str, RatioSchedule | CPR]] = []
         broken: dict[str, str] = {}
         for name, path in files:

@@ -7,13 +7,17 @@ from dataclasses import dataclass, replace
 
 from ..solvers import Schedule
 from .cpr import CPR
-from .matching import SAME_POINT, carry_over, place_of, same_grid
+from .matching import SAME_POINT, part_at, place_of, same_grid
 from .schedule import Identity, RatioSchedule, settings_of
 
 #: Guidance scales this close are the same.
 SAME_CFG = 0.05
 #: Two sigmas this close in half-logSNR (1% in sigma) are the same, for an exact calibration.
 SAME_SIGMA = 0.01
+#: At scales up to here a LoRA is often one that makes another model of it (Turbo, LCM, Lightning).
+DISTILLED_CFG = 2.0
+#: How the LoRA hash of an identity begins where the patches are another model's weights.
+MERGE = "merge "
 _TOLD = 3
 
 GridOf = Callable[[str, int], Sequence[float] | None]
@@ -69,13 +73,16 @@ def choose(library: Iterable[Entry], run: Run) -> Choice:
         for name, found in library
         if found.identity.fingerprint == here.fingerprint
         and found.identity.prediction in (None, here.prediction)
+        and not _merged(found.identity, here)
     ]
     if not of_model:
         return Choice(reason="the library has no calibration of this model")
     if run.cfg is None:
         return Choice(reason="this guider has no single CFG to look up")
 
-    fitting = [entry for entry in of_model if _same_solver(entry[1], run)]
+    fitting = [
+        entry for entry in of_model if _same_solver(entry[1], run) and _same_lora(entry[1], run)
+    ]
     fitting.sort(key=lambda entry: _distance(entry[1].identity, here))
     for find in (_calibration, _prediction):
         for whole in (True, False):
@@ -119,10 +126,10 @@ def _prediction(found: RatioSchedule | CPR, run: Run, whole: bool) -> RatioSched
         return None
     low, high = found.steps_range
     counts = [run.steps] if whole else range(max(low, run.steps + 1), high + 1)
+    counts = [count for count in counts if found.covers(count, run.cfg)]
+    family = _family(found, run) if counts else None
     for count in counts:
-        if not found.covers(count, run.cfg):
-            continue
-        grid = _family_grid(found, count, run)
+        grid = family(count) if family is not None else None
         if grid is None or place_of(run.sigmas, grid, run.schedule, SAME_POINT) is None:
             continue
         predicted = replace(found.predict(count, run.cfg), sigmas=tuple(grid))
@@ -131,35 +138,53 @@ def _prediction(found: RatioSchedule | CPR, run: Run, whole: bool) -> RatioSched
 
 
 def _fitted(known: RatioSchedule, run: Run, whole: bool, within: float) -> RatioSchedule | None:
-    """The ratios where the run is over their sigmas, or over a part of them."""
+    """The ratios where the run is over their sigmas, or over a part of them long enough to act."""
     if known.sigmas is None or (len(known.sigmas) == len(run.sigmas)) != whole:
         return None
-    if place_of(run.sigmas, known.sigmas, run.schedule, within) is None:
+    place = place_of(run.sigmas, known.sigmas, run.schedule, within)
+    if place is None or (not whole and run.steps <= known.dc_order):
         return None
-    return carry_over(known, run.sigmas, run.schedule)
+    return known if whole else part_at(known, run.sigmas, place)
 
 
-def _family_grid(cpr: CPR, steps: int, run: Run) -> Sequence[float] | None:
-    """The sigmas of the CPR's schedule family for this many steps."""
+def _family(cpr: CPR, run: Run) -> Callable[[int], Sequence[float] | None] | None:
+    """The sigmas of the CPR's schedule family by step count, where the host has the same family."""
     stored = {s.steps: s.sigmas for s in cpr.fitted if s.sigmas is not None}
-    if steps in stored:
-        return stored[steps]
     name = cpr.identity.scheduler
-    if name is None:
-        return None
+    named = name is not None and bool(stored)
     for count, sigmas in stored.items():
-        same = run.grid_of(name, count)
-        if same is None or not same_grid(same, sigmas, run.schedule, SAME_POINT):
-            return None
-    return run.grid_of(name, steps) if stored else None
+        own = run.grid_of(name, count) if named and name is not None else None
+        named = own is not None and same_grid(own, sigmas, run.schedule)
+        if not named:
+            break
+
+    def grid(steps: int) -> Sequence[float] | None:
+        if steps in stored:
+            return stored[steps]
+        return run.grid_of(name, steps) if named and name is not None else None
+
+    return grid if stored else None
 
 
 def _same_solver(found: RatioSchedule | CPR, run: Run) -> bool:
     """Whether the solver is the run's; K and the variable are the ratios' own."""
     there = settings_of(found)
     free = ("dc_order", "variable")
-    same = all(there[name] == value for name, value in run.solver.items() if name not in free)
+    same = all(there.get(name) == value for name, value in run.solver.items() if name not in free)
     return same and found.identity.guidance == run.identity.guidance
+
+
+def _same_lora(found: RatioSchedule | CPR, run: Run) -> bool:
+    """Whether the LoRAs are the same, or the scale is one at which they change little."""
+    assert run.cfg is not None
+    return found.identity.lora == run.identity.lora or run.cfg > DISTILLED_CFG
+
+
+def _merged(there: Identity, here: Identity) -> bool:
+    """Whether one of the two is a merge that the other is not."""
+    return there.lora != here.lora and any(
+        lora is not None and lora.startswith(MERGE) for lora in (there.lora, here.lora)
+    )
 
 
 def _distance(there: Identity, here: Identity) -> tuple[bool, bool]:

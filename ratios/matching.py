@@ -70,6 +70,20 @@ def _plain(found: RatioSchedule, sigmas: list[float], reason: str) -> RatioSched
     )
 
 
+def part_at(found: RatioSchedule, sigmas: Sequence[float], place: int) -> RatioSchedule:
+    """The ratios of the part of their grid that begins at ``place``, for a run over ``sigmas``.
+
+    The first ``dc_order`` are 1, at which too few outputs are known for compensation to act.
+    """
+    steps = len(sigmas) - 1
+    own = found.ratios[place : place + steps]
+    ratios = (1.0,) * min(found.dc_order, steps) + own[found.dc_order :]
+    note = f"steps {place + 1} to {place + steps} of a schedule of {found.steps}"
+    return replace(
+        found, ratios=ratios, sigmas=tuple(sigmas), report=None, notes=(*found.notes, note)
+    )
+
+
 def same_grid(
     a: Sequence[float], b: Sequence[float], schedule: Schedule, within: float = SAME_POINT
 ) -> bool:

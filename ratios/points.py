@@ -56,6 +56,8 @@ class Chunk:
                     self.size)  # fmt: skip
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+        elif torch.backends.mps.is_available():
+            torch.mps.empty_cache()
 
 
 class PointModel:

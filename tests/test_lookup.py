@@ -181,3 +181,39 @@ def test_the_library_reads_again_what_changed_and_names_what_is_broken(tmp_path:
         ("newer", 5), ("good", 8)
     ]  # fmt: skip
     assert state_of(files) != before
+
+
+def test_a_merge_is_another_model_and_a_lora_at_low_cfg_may_be() -> None:
+    merged = run(grid(5), lora="merge 1")
+    assert look(calibration(), merged).reason == "the library has no calibration of this model"
+    assert look(calibration(lora="merge 1"), merged).source == "file"
+    assert look(calibration(lora="merge 1"), run(grid(5))).ratios is None
+    turbo = run(grid(5), 1.5, lora="turbo")
+    assert look(calibration(cfg=1.5), turbo).ratios is None
+    assert look(calibration(cfg=1.5, lora="turbo"), turbo).source == "file"
+    assert look(calibration(cfg=1.5), run(grid(5), 1.5)).source == "file"
+
+
+def test_a_part_too_short_for_compensation_leaves_the_search_open() -> None:
+    library = [("ten", calibration(10, 4.0)), ("eight", calibration(8, 4.0))]
+    assert choose(library, run(grid(10)[8:], 4.0)).ratios is None
+
+
+def test_close_steps_keep_their_own_place() -> None:
+    """On a fine grid neighbours are within 5% of each other."""
+    fine = grid(100, "karras")
+    ratios = tuple(1.0 if k < 2 else 1.0 + 0.001 * k for k in range(100))
+    whole = RatioSchedule(ratios, sigmas=fine, cfg=7.0, identity=ME)
+    found = look(whole, run(fine[40:])).ratios
+    assert found is not None and found.ratios == (1.0, 1.0, *ratios[42:])
+
+
+def test_a_grid_is_asked_for_once_a_step_count() -> None:
+    asked: list[tuple[str, int]] = []
+
+    def counting(scheduler: str, steps: int) -> tuple[float, ...] | None:
+        asked.append((scheduler, steps))
+        return grid_of(scheduler, steps)
+
+    assert look(cpr(), replace(run(grid(7)[1:], 3.0), grid_of=counting)).ratios is not None
+    assert len(asked) <= 3 + 6

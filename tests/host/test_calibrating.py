@@ -187,3 +187,27 @@ def test_a_changed_downstream_node_does_not_calibrate_again(comfy: ComfyServer) 
     print(f"the second run took {time.monotonic() - began:.2f} s")
     (cached,) = [m for m in entry["status"]["messages"] if m[0] == "execution_cached"]
     assert "cal" in cached[1]["nodes"]
+
+
+def test_a_patch_that_remembers_is_refused_before_anything_runs(comfy: ComfyServer) -> None:
+    for kind, settings in (
+        ("EasyCache", {"reuse_threshold": 0.2, "start_percent": 0.1, "end_percent": 0.9,
+                       "verbose": False}),
+        ("APG", {"eta": 1.0, "norm_threshold": 5.0, "momentum": 0.5}),
+    ):  # fmt: skip
+        graph = calibration_graph(comfy, 7)
+        graph["patch"] = node(kind, model=["model", 0], **settings)
+        graph["cal"]["inputs"]["model"] = ["patch", 0]
+        with pytest.raises(PromptError, match="remembers earlier steps"):
+            comfy.run(graph)
+
+
+def test_a_stand_in_for_a_missing_file_is_not_saved(comfy: ComfyServer) -> None:
+    for output in (0, 1):
+        graph = {
+            "load": node("DCSolverLoadRatios", file="gone.safetensors"),
+            "keep": node("DCSolverSaveRatios", ratios=["load", output], name="x", overwrite=True),
+        }
+        with pytest.raises(PromptError, match="gone.safetensors is not in this library"):
+            comfy.run(graph)
+    assert not list(comfy.library.glob("*.safetensors"))

@@ -1,48 +1,41 @@
-// Shows the text that a DC-Solver node puts out, such as which ratios ran, inside the node.
+// What DC-Solver nodes show of themselves: text, and the curve of their ratios.
 
+import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
-import { ComfyWidgets } from "../../scripts/widgets.js";
+import { forgetAnswers } from "./answers.js";
+import { addCurve, keepCurvesUpToDate } from "./curve.js";
+import { followSubgraphs, kindOf, lastRun, rememberRun } from "./source.js";
+import { showText } from "./text.js";
 
-const NAME = "dc_solver_text";
-
-// Enough for the text, wrapped to the node's width, up to a limit from where it scrolls.
-function heightOf(text, width) {
-  const columns = Math.max(20, Math.floor(width / 6.5));
-  const rows = text
-    .split("\n")
-    .reduce((sum, line) => sum + Math.max(1, Math.ceil(line.length / columns)), 0);
-  return Math.min(220, 14 * rows + 14);
-}
-
-function textWidget(node) {
-  const known = node.widgets?.find((widget) => widget.name === NAME);
-  if (known) return known;
-  const { widget } = ComfyWidgets.STRING(node, NAME, ["STRING", { multiline: true }], app);
-  const element = widget.element ?? widget.inputEl;
-  element.readOnly = true;
-  element.style.opacity = "0.75";
-  // Shown only: neither sent with the prompt nor saved with the workflow.
-  widget.options.serialize = false;
-  widget.serialize = false;
-  return widget;
-}
+const WITH_CURVE = ["DCSolverPredictRatios", "DCSolverLoadRatios"];
 
 app.registerExtension({
-  name: "DCSolver.Text",
+  name: "DCSolver",
   beforeRegisterNodeDef(nodeType, nodeData) {
     if (!nodeData.name.startsWith("DCSolver")) return;
-    const onExecuted = nodeType.prototype.onExecuted;
-    nodeType.prototype.onExecuted = function (message) {
+    const { onExecuted } = nodeType.prototype;
+    nodeType.prototype.onExecuted = function (shown) {
       onExecuted?.apply(this, arguments);
-      if (!message?.text?.length) return;
-      const text = message.text.join("\n");
-      const widget = textWidget(this);
-      widget.value = text;
-      const height = heightOf(text, this.size[0]);
-      widget.options.getMinHeight = () => height;
-      const [width, least] = this.computeSize();
-      this.setSize([Math.max(this.size[0], width), Math.max(this.size[1], least)]);
-      app.graph.setDirtyCanvas(true, true);
+      if (shown?.dc_cpr) rememberRun(this, { cpr: shown.dc_cpr[0] });
+      if (shown?.dc_run) rememberRun(this, shown.dc_run[0]);
+      if (shown?.dc_curve) {
+        rememberRun(this, { curve: shown.dc_curve[0] });
+        addCurve(this);
+      }
+      if (shown?.text?.length) showText(this, shown.text.join("\n"));
     };
+  },
+  nodeCreated(node) {
+    if (WITH_CURVE.includes(kindOf(node))) addCurve(node);
+  },
+  loadedGraphNode(node) {
+    if (kindOf(node) === "DCSolverCalibrate" && lastRun(node)?.curve) addCurve(node);
+  },
+  refreshComboInNodes: forgetAnswers,
+  setup() {
+    followSubgraphs();
+    keepCurvesUpToDate();
+    api.addEventListener("execution_success", forgetAnswers);
+    api.addEventListener("reconnected", forgetAnswers);
   },
 });

@@ -21,10 +21,12 @@ class _Clip:
         row, _, repeats = text.partition("x")
         return int(row), int(repeats or 1)
 
-    def encode_from_tokens_scheduled(self, tokens, add_dict={}):
+    def encode_from_tokens_scheduled(self, tokens, add_dict=None):
         row, repeats = tokens
         vector = self.conditions[row : row + 1]
-        return [[vector[:, None].repeat(1, repeats, 1), {"pooled_output": vector, **add_dict}]]
+        return [
+            [vector[:, None].repeat(1, repeats, 1), {"pooled_output": vector, **(add_dict or {})}]
+        ]
 
 
 class _Vae:

@@ -1,0 +1,243 @@
+// The curve widget: keeps a chart at what its node would give out now.
+
+import { app } from "../../scripts/app.js";
+import { addressOf, answersSince, answerTo, knownAnswer } from "./answers.js";
+import { Chart } from "./chart.js";
+import { makeEditable } from "./edit.js";
+import { kindOf, lastRun, regressionOf, valueOf } from "./source.js";
+import { growToFit } from "./text.js";
+
+const NAME = "dc_solver_curve";
+const HEIGHT = 196;
+const SENTENCE_HEIGHT = 88;
+const OTHER_KIND = "holds ratios for one setting, not a CPR: connect its ratios output.";
+const AWAY = 60; // frames after which a node that is in no open graph is gone
+const live = new Set();
+
+// What a node's curve shows now: a sentence, something to ask the server, or a finished answer.
+const WANTED = {
+  DCSolverPredictRatios(node) {
+    const { wait, ...source } = regressionOf(node);
+    if (wait) return { say: wait };
+    const run = lastRun(node);
+    const steps = valueOf(node, "steps") ?? run?.steps;
+    const cfg = valueOf(node, "cfg") ?? run?.cfg;
+    if (steps === undefined || cfg === undefined) {
+      return { say: "Another node makes steps or cfg: run once to see the curve." };
+    }
+    const key = String(Math.round(steps));
+    return { ask: { ...source, steps: key, cfg: String(cfg) }, key, kind: "cpr" };
+  },
+  DCSolverLoadRatios(node) {
+    const file = valueOf(node, "file");
+    if (!file) return { say: "No calibrations yet: run Calibrate Ratios and save its result." };
+    return { ask: { file }, key: file, kind: "ratios" };
+  },
+  DCSolverCalibrate(node) {
+    const found = lastRun(node)?.curve;
+    return found ? { show: { before: found.ratios, steps: found.ratios.length, ...found } } : {};
+  },
+};
+
+class Curve {
+  constructor(node) {
+    this.node = node;
+    this.chart = new Chart();
+    this.edits = node.widgets?.find((widget) => widget.name === "edits");
+    this.predicts = kindOf(node) === "DCSolverPredictRatios";
+    this.held = false;
+    this.unrecorded = false;
+    makeEditable(this.chart, this);
+    this.widget = node.addDOMWidget(NAME, NAME, this.chart.element, {
+      serialize: false,
+      hideOnZoom: false,
+      getMinHeight: () => (this.chart.answer || this.predicts ? HEIGHT : SENTENCE_HEIGHT),
+    });
+    this.widget.serialize = false;
+    if (this.edits) hide(this.edits);
+    live.add(this);
+  }
+
+  // Cheap enough for every frame: asks nothing unless something has changed.
+  update() {
+    if (this.held) return;
+    this.settle();
+    const wanted = WANTED[kindOf(this.node)](this.node);
+    if (wanted.ask) wanted.ask.edits = this.editsOf(wanted.key);
+    const state = JSON.stringify([wanted, answersSince()]);
+    if (state === this.state) return;
+    this.state = state;
+    this.key = wanted.key;
+    if (wanted.say) this.say(wanted.say);
+    else if (wanted.show) this.draw(wanted.show, false);
+    else if (wanted.ask) this.ask(wanted);
+  }
+
+  // At most one question is on its way; when it is answered, the newest is asked.
+  async ask(wanted) {
+    const address = addressOf(wanted.ask);
+    const known = knownAnswer(address);
+    this.next = known ? null : { address, wanted, state: this.state };
+    if (known) this.show(known, wanted);
+    if (known || this.asking) return;
+    this.asking = true;
+    try {
+      while (this.next) {
+        const asked = this.next;
+        this.next = null;
+        const answer = await answerTo(asked.address);
+        if (asked.state !== this.state) continue;
+        if (this.held) this.state = null; // to be asked again after the drag
+        else this.show(answer, asked.wanted);
+      }
+    } finally {
+      this.asking = false;
+    }
+  }
+
+  show(answer, { kind, ask }) {
+    if (answer.error) this.say(answer.error, answer.error.startsWith("edits"));
+    else if (kind === answer.kind) this.draw(answer, Boolean(this.edits));
+    else if (kind === "cpr") this.say(`${ask.file} ${OTHER_KIND}`);
+    else {
+      const [[a, b], [c, d]] = [answer.steps_range, answer.cfg_range];
+      this.say(
+        `A CPR for ${a} to ${b} steps and CFG ${+c.toFixed(2)} to ${+d.toFixed(2)}. ` +
+          "Connect cpr to Predict Ratios to see its curves.",
+      );
+    }
+  }
+
+  say(sentence, badEdits = false) {
+    this.badEdits = badEdits;
+    this.chart.say(sentence, badEdits);
+  }
+
+  draw(answer, editable) {
+    const grows = !this.chart.answer;
+    this.badEdits = false;
+    this.chart.show(answer, editable);
+    if (grows) growToFit(this.node);
+  }
+
+  // What the server needs of the edits: all of a short text, so that any mistake in it is told, else
+  // those of this number of steps or this file.
+  editsOf(key) {
+    const text = this.edits?.value || "";
+    if (text.length < 1500) return text;
+    const points = readEdits(text)?.[key];
+    return points ? JSON.stringify({ [key]: points }) : "";
+  }
+
+  change(points) {
+    const all = (!this.badEdits && readEdits(this.edits.value || "")) || {};
+    all[this.key] = points(all[this.key] ?? {});
+    if (!Object.keys(all[this.key]).length) delete all[this.key];
+    const text = Object.keys(all).length ? JSON.stringify(all) : "";
+    if (text === this.edits.value) return;
+    this.edits.value = text;
+    this.edits.callback?.(text);
+    this.unrecorded = true;
+    this.update();
+  }
+
+  set(index, value) {
+    this.change(({ [index]: old, ...others }) =>
+      value === null ? others : { ...others, [index]: value },
+    );
+  }
+
+  clear() {
+    this.change(() => ({}));
+  }
+
+  hold(on) {
+    this.held = on;
+  }
+
+  // Makes what has changed one step of ComfyUI's undo.
+  done() {
+    if (!this.unrecorded) return;
+    this.unrecorded = false;
+    app.canvas.emitBeforeChange();
+    app.canvas.emitAfterChange();
+  }
+
+  pan(event) {
+    const canvas = app.canvas;
+    if (event.type === "wheel") canvas.processMouseWheel(event);
+    else if (event.type === "pointerdown") canvas.processMouseDown(event);
+    else if (event.type === "pointermove") canvas.processMouseMove(event);
+    else if (event.type === "pointerup") canvas.processMouseUp(event);
+  }
+
+  // Vue nodes leave out the element of a widget of ours where they are too early a version, or
+  // where they go on from another node with the same id, as after an undo.
+  settle() {
+    const { element } = this.chart;
+    if (element.isConnected || !LiteGraph.vueNodesMode) return;
+    if (this.node.graph !== app.canvas.graph) return;
+    const body = document.querySelector(`[data-testid="node-body-${this.node.id}"]`);
+    (body?.querySelector(".lg-node-widgets [node-type]:empty") ?? body)?.append(element);
+  }
+}
+
+function hide(widget) {
+  widget.hidden = true; // on the canvas
+  widget.options.hidden = true; // in Vue nodes
+  widget.computeSize = () => [0, -4]; // the canvas keeps room for it otherwise
+}
+
+function readEdits(text) {
+  if (!text) return {};
+  try {
+    const found = JSON.parse(text);
+    return found && typeof found === "object" ? found : null;
+  } catch {
+    return null;
+  }
+}
+
+export function addCurve(node) {
+  if (node.widgets?.some((widget) => widget.name === NAME)) return;
+  const curve = new Curve(node);
+  const { onAdded, onRemoved } = node;
+  node.onAdded = function (...args) {
+    live.add(curve);
+    return onAdded?.apply(this, args);
+  };
+  node.onRemoved = function (...args) {
+    live.delete(curve);
+    curve.chart.element.remove();
+    return onRemoved?.apply(this, args);
+  };
+  growToFit(node);
+}
+
+// Whether a node is part of the open workflow.  ComfyUI does not tell the nodes inside a subgraph
+// when their workflow is closed.
+function isOpen({ graph, id }, root) {
+  const known = graph === root || [...(root.subgraphs?.values() ?? [])].includes(graph);
+  return known && Boolean(graph.getNodeById(id));
+}
+
+export function keepCurvesUpToDate() {
+  const told = new Set();
+  const frame = () => {
+    const root = app.rootGraph ?? app.graph;
+    for (const curve of live) {
+      try {
+        if (!curve.node.graph) continue;
+        if (isOpen(curve.node, root)) {
+          curve.away = 0;
+          curve.update();
+        } else if ((curve.away = (curve.away ?? 0) + 1) > AWAY) live.delete(curve);
+      } catch (error) {
+        if (!told.has(error.message)) console.error("DC-Solver: no curve for now", error);
+        told.add(error.message);
+      }
+    }
+    requestAnimationFrame(frame);
+  };
+  requestAnimationFrame(frame);
+}

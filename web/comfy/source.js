@@ -1,0 +1,137 @@
+// Where the values of a node come from, without queueing: its widgets, primitives and Load Ratios,
+// through reroutes, into subgraphs and out of them.
+
+import { app } from "../../scripts/app.js";
+
+const FROM_SUBGRAPH_INPUT = -10; // what a link says that starts at the subgraph's own input
+const BYPASSED = 4;
+const STORED = "dc_solver.runs";
+const MOST_RUNS = 64;
+
+// What nodes told when they last ran.  Undo and reload make new nodes, so it is kept by their place.
+const runs = stored();
+
+// The instance through which each subgraph was last entered: two of them may differ in values.
+const entered = new WeakMap();
+
+const placeOf = (node) =>
+  [app.extensionManager?.workflow?.activeWorkflow?.path, node.graph?.id, node.id].join(":");
+
+function stored() {
+  try {
+    return new Map(JSON.parse(sessionStorage.getItem(STORED)) ?? []);
+  } catch {
+    return new Map(); // not ours
+  }
+}
+
+export function rememberRun(node, shown) {
+  runs.delete(placeOf(node));
+  runs.set(placeOf(node), shown);
+  if (runs.size > MOST_RUNS) runs.delete(runs.keys().next().value);
+  try {
+    sessionStorage.setItem(STORED, JSON.stringify([...runs]));
+  } catch {
+    // The browser's store is full: only a reload of the page forgets it then.
+  }
+}
+
+export const lastRun = (node) => runs.get(placeOf(node));
+
+export function followSubgraphs() {
+  app.canvas.canvas.addEventListener("subgraph-opened", ({ detail }) => {
+    if (detail.fromNode) entered.set(detail.subgraph, detail.fromNode);
+  });
+}
+
+export const kindOf = (node) => node?.comfyClass ?? node?.type;
+
+function hostOf(subgraph) {
+  const last = entered.get(subgraph);
+  if (last && last.graph?.getNodeById(last.id) === last) return last;
+  const root = subgraph.rootGraph;
+  for (const graph of [root, ...root.subgraphs.values()]) {
+    const host = graph.nodes.find((node) => node.subgraph === subgraph);
+    if (host) return host;
+  }
+}
+
+// The subgraph nodes that a graph lies in, the innermost first.
+function hostsOf(graph) {
+  const hosts = [];
+  while (graph && graph.rootGraph && graph !== graph.rootGraph) {
+    const host = hostOf(graph);
+    if (!host || hosts.includes(host)) break;
+    hosts.push(host);
+    graph = host.graph;
+  }
+  return hosts;
+}
+
+const linkIn = (graph, id) => (id == null ? undefined : graph.getLink(id));
+
+// What an input is fed by: the widget that holds its value, or the node that makes it.
+function feedOf(node, input, hosts) {
+  const link = linkIn(node.graph, input.link);
+  if (!link) {
+    const name = input.widget?.name ?? input.name;
+    return { widget: input._widget ?? node.widgets?.find((widget) => widget.name === name) };
+  }
+  if (link.origin_id !== FROM_SUBGRAPH_INPUT) {
+    return makerOf(node.graph.getNodeById(link.origin_id), link.origin_slot, hosts);
+  }
+  const [host, ...outer] = hosts;
+  return host ? feedOfHost(host, link.origin_slot, outer) : {};
+}
+
+function feedOfHost(host, slot, outer) {
+  const { name } = host.subgraph.inputNode.slots[slot];
+  const input = host.inputs.find((other) => other.name === name);
+  return input ? feedOf(host, input, outer) : {};
+}
+
+function makerOf(node, slot, hosts) {
+  if (!node) return {};
+  if (node.isSubgraphNode?.()) {
+    const inside = node.subgraph;
+    const link = linkIn(inside, inside.outputNode.slots[slot]?.linkIds[0]);
+    if (!link) return {};
+    if (link.origin_id === FROM_SUBGRAPH_INPUT) return feedOfHost(node, link.origin_slot, hosts);
+    return makerOf(inside.getNodeById(link.origin_id), link.origin_slot, [node, ...hosts]);
+  }
+  const type = node.outputs?.[slot]?.type;
+  if (kindOf(node) === "Reroute") return feedOf(node, node.inputs[0], hosts);
+  if (node.mode === BYPASSED) {
+    const input = node.inputs.find((other) => other.type === type);
+    return input ? feedOf(node, input, hosts) : {};
+  }
+  return { node, hosts };
+}
+
+// A widget's value, or that of the primitive which feeds it; undefined where only a run can tell.
+export function valueOf(node, name, hosts = hostsOf(node.graph)) {
+  const input = node.inputs?.find((other) => other.name === name);
+  if (!input) return node.widgets?.find((widget) => widget.name === name)?.value;
+  const feed = feedOf(node, input, hosts);
+  if (feed.widget) return feed.widget.value;
+  if (!kindOf(feed.node)?.startsWith("Primitive")) return undefined;
+  const first = feed.node.widgets?.[0];
+  return first && valueOf(feed.node, first.name, feed.hosts);
+}
+
+// The regression that a Predict Ratios node gets: { file } or { cpr }, or what it waits for.
+export function regressionOf(node) {
+  const input = node.inputs.find((other) => other.name === "cpr");
+  const { node: maker, hosts } = feedOf(node, input, hostsOf(node.graph));
+  if (!maker) {
+    return { wait: "Choose a CPR file in Load Ratios, or run Calibrate Ratios Grid once." };
+  }
+  if (kindOf(maker) === "DCSolverLoadRatios") {
+    const file = valueOf(maker, "file", hosts);
+    return file ? { file } : { wait: "Choose a CPR file in Load Ratios." };
+  }
+  // A grid node tells itself what it made; of others only the last run of this node knows.
+  const teller = kindOf(maker) === "DCSolverCalibrateGrid" ? maker : node;
+  const cpr = lastRun(teller)?.cpr;
+  return cpr ? { cpr } : { wait: `Run ${maker.title} once to see its curve.` };
+}
