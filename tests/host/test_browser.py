@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import statistics
@@ -274,7 +275,7 @@ def test_undo_redo_reset_save_and_reopen(front: Front, mode: str) -> None:
     prompt = front.js("dc.prompt()")
     (predict,) = [n["inputs"] for n in prompt.values() if n["class_type"] == PREDICT]
     expected = {str(k): second[k] for k in (3, 4)}
-    assert predict["edits"] == f'{{"5":{str(expected)[0:]}}}'.replace("'", '"').replace(" ", "")
+    assert json.loads(predict["edits"]) == {"5": expected}
     assert "dc_solver_curve" not in str(prompt)
     front.js("dc.reopen()")
     front.draws(second)
@@ -347,13 +348,13 @@ FEEDS: dict[str, str] = {
     "primitives": """
         const steps = dc.add('PrimitiveInt', 40, 330), cfg = dc.add('PrimitiveFloat', 40, 450);
         steps.widgets[0].value = 7; cfg.widgets[0].value = 3.5;
-        steps.connect(0, predict, 'steps'); cfg.connect(0, predict, 'cfg');""",
+        steps.connect(0, predict, slot('steps')); cfg.connect(0, predict, slot('cfg'));""",
     "primitive node and reroute": """
         const steps = dc.add('PrimitiveNode', 40, 330), cfg = dc.add('PrimitiveFloat', 40, 450);
         const reroute = dc.add('Reroute', 300, 450);
-        steps.connect(0, predict, 'steps'); steps.widgets[0].value = 7;
+        steps.connect(0, predict, slot('steps')); steps.widgets[0].value = 7;
         cfg.widgets[0].value = 3.5; cfg.connect(0, reroute, 0);
-        reroute.connect(0, predict, 'cfg');""",
+        reroute.connect(0, predict, slot('cfg'));""",
 }
 
 
@@ -361,11 +362,10 @@ FEEDS: dict[str, str] = {
 def test_linked_values_are_followed(front: Front, mode: str, feed: str) -> None:
     front.js(f"dc.pair('{CPR}')")
     front.js(
-        f"(() => {{ const predict = dc.node('{PREDICT}'); predict.connect ="
-        " predict.connect; const slot = (name) => predict.inputs.findIndex("
-        "(i) => i.name === name); " + FEEDS[feed].replace("predict, 'steps'",
-        "predict, slot('steps')").replace("predict, 'cfg'", "predict, slot('cfg')") + "})()"
-    )  # fmt: skip
+        f"(() => {{ const predict = dc.node('{PREDICT}');"
+        "const slot = (name) => predict.inputs.findIndex((input) => input.name === name);"
+        f"{FEEDS[feed]} }})()"
+    )
     front.draws(FITTED.predict(7, 3.5).ratios)
     front.js("dc.reopen()")
     front.draws(FITTED.predict(7, 3.5).ratios)
