@@ -100,10 +100,10 @@ class DCSolverCalibrate:
         )
         report = describe_ratios(found)
         host.log.info(report)
-        previews, image = plot([found])
+        _, image = plot([found])  # the node draws the curve itself
         compared, comparison = pictures.compare([title_of(found)])
         shown = {
-            "images": previews + compared,
+            "images": compared,
             "text": [report],
             "dc_curve": [{"ratios": found.ratios, "dc_order": found.dc_order,
                           "steps": found.steps, "cfg": found.cfg}],

@@ -35,9 +35,11 @@ class Progress:
         elif now - self._told >= _EVERY or done == total:
             began, at = self._first
             left = (now - began) / max(done - at, 1) * (total - done)
-            known = self._told > 0.0
-            self._say(f"calibrating: {done} of about {total} model calls, {duration(left)} left",
-                      log=not known)  # fmt: skip
+            if done < total:
+                text = f"calibrating: {done} of about {total} model calls, {duration(left)} left"
+                self._say(text, log=self._told == 0.0)
+            else:
+                self._say(f"calibrated in {duration(now - began)}")
             self._told = now
             self._bar(done, total, self._picture())
             return

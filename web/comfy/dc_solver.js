@@ -9,6 +9,13 @@ import { showText } from "./text.js";
 
 const WITH_CURVE = ["DCSolverPredictRatios", "DCSolverLoadRatios"];
 
+// ComfyUI keeps showing the last preview of a run in place of the pictures that came of it.
+function dropPreview(node) {
+  const previews = app.nodePreviewImages ?? {};
+  delete previews[node.id];
+  delete previews[`${node.graph?.id}:${node.id}`];
+}
+
 app.registerExtension({
   name: "DCSolver",
   beforeRegisterNodeDef(nodeType, nodeData) {
@@ -16,6 +23,7 @@ app.registerExtension({
     const { onExecuted } = nodeType.prototype;
     nodeType.prototype.onExecuted = function (shown) {
       onExecuted?.apply(this, arguments);
+      if (shown?.images?.length) dropPreview(this);
       if (shown?.dc_cpr) rememberRun(this, { cpr: shown.dc_cpr[0] });
       if (shown?.dc_run) rememberRun(this, shown.dc_run[0]);
       if (shown?.dc_curve) {

@@ -28,7 +28,14 @@ function textWidget(node) {
 }
 
 // Vue nodes fit themselves; a size of ours would look like a change to undo.
+// ComfyUI draws a node's picture from where its widget begins down to the end of the node.
+function pictureLast({ widgets = [] }) {
+  const at = widgets.findIndex((widget) => widget.name === "$$canvas-image-preview");
+  if (at >= 0 && at < widgets.length - 1) widgets.push(...widgets.splice(at, 1));
+}
+
 export function growToFit(node) {
+  pictureLast(node);
   if (LiteGraph.vueNodesMode) return;
   const [width, least] = node.computeSize();
   node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], least)]);
