@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from dc_solver.ratios import CPR, Identity, RatioSchedule, Report
 from dc_solver.ratios.plots import pixels, ratio_figure
@@ -39,9 +41,15 @@ def test_the_report_is_told_in_figures() -> None:
     assert "1.100  0.900  1.300" in told
     assert "898 model calls x images (reference 768, search 100, check 30)" in told
     assert "90 for each of the 10 search seeds" in told
-    assert (
-        "1.00 of UniPC's, 0.50 of DPM-Solver++(2M)'s" in told and "1 of 2 images got worse" in told
-    )
+    assert "1.00 of UniPC's (rms 1 to 1), 0.50 of DPM-Solver++(2M)'s" in told
+    assert "1 of 2 images got worse" in told
+
+
+def test_errors_before_and_after_are_told() -> None:
+    assert FOUND.report is not None
+    report = replace(FOUND.report, errors=(0.01, 0.04), errors_plain=(0.04, 0.16))
+    told = describe_ratios(replace(FOUND, report=report))
+    assert "0.25 of UniPC's (rms 0.283 to 0.141)" in told
 
 
 def test_a_regression_tells_its_range() -> None:
