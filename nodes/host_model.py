@@ -193,12 +193,13 @@ def _name_of(function: Any) -> str:
     values = [*getattr(function, "args", ()), *(getattr(function, "keywords", None) or {}).values()]
     code = getattr(inner, "__code__", None)
     moving = _rebound(function)
-    for name, cell in zip(code.co_freevars if code else (), inner.__closure__ or ()):
-        if name not in moving:
-            with suppress(ValueError):  # not yet filled
-                values.append(cell.cell_contents)
-    if code is None:
+    if code is None:  # an object that is called
         values += getattr(inner, "__dict__", {}).values()
+    else:
+        for name, cell in zip(code.co_freevars, inner.__closure__ or ()):
+            if name not in moving:
+                with suppress(ValueError):  # not yet filled
+                    values.append(cell.cell_contents)
     settings = [text for text in map(_setting, values) if text is not None]
     return " ".join([_label(function), *settings])[:_LONGEST]
 
