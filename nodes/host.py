@@ -99,9 +99,14 @@ def decode(vae: Any, model: Any, latents: torch.Tensor) -> torch.Tensor:
 
 def show_on_node(text: str, node: str) -> None:
     """Show a text on a node of the running graph, where there is a browser to show it."""
-    server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+    server = prompt_server()
     if server is not None and hasattr(server, "send_progress_text"):
         server.send_progress_text(text, node)
+
+
+def prompt_server() -> Any:
+    """ComfyUI's web server; None where it is not running."""
+    return getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
 
 
 def raise_if_cancelled() -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from aiohttp import web
 
-log = logging.getLogger("dc_solver")
+from . import host
 
 #: Takes the query of a request; a status and what to answer as JSON.
 Answer = Callable[[Mapping[str, str]], tuple[int, dict[str, Any]]]
@@ -17,7 +15,7 @@ Answer = Callable[[Mapping[str, str]], tuple[int, dict[str, Any]]]
 
 def add_get(path: str, answer: Answer) -> None:
     """Answer GET requests at ``path``, where there is a server and nobody does so already."""
-    server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+    server = host.prompt_server()
     if server is None or any(getattr(route, "path", None) == path for route in server.routes):
         return
 
@@ -25,7 +23,7 @@ def add_get(path: str, answer: Answer) -> None:
         try:
             status, content = answer(request.query)
         except Exception:
-            log.exception("DC-Solver: %s failed", path)
+            host.log.exception("DC-Solver: %s failed", path)
             status, content = 500, {"error": "this failed; ComfyUI's log says why"}
         return web.json_response(content, status=status, headers={"Cache-Control": "no-store"})
 

@@ -9,11 +9,10 @@ from dataclasses import replace
 from typing import Any
 
 from ..ratios import CPR, RatioSchedule
+from ..ratios.cpr import LARGE_CHANGE
 from ..ratios.edits import BY_HAND, apply_edits, parse_edits
 from . import host, library, tokens
 from .host_routes import add_get
-
-_LARGE_CHANGE = 0.05  # from here CPR.predict says that it limited ratios
 
 
 class _Refusal(Exception):
@@ -98,7 +97,7 @@ def _cpr(cpr: CPR, query: Mapping[str, str], edits: dict[str, dict[int, float]])
             "steps": cpr.steps_range[0] <= steps <= cpr.steps_range[1],
             "cfg": cpr.cfg_range[0] <= cfg <= cpr.cfg_range[1],
         },
-        "limited": [k for k, (a, b) in pairs if abs(a - b) > _LARGE_CHANGE],
+        "limited": [k for k, (a, b) in pairs if abs(a - b) > LARGE_CHANGE],
         **_drawn(found, edits.get(str(steps), {})),
     }
 

@@ -24,6 +24,8 @@ from ..solvers.plan import Settings
 from .schedule import Identity, RatioSchedule, settings_of
 
 SHAPE = (4, 3, 3)
+#: From here a prediction says that ratios were limited to those that were found.
+LARGE_CHANGE = 0.05
 _ONE_MODEL = ("fingerprint", "model_class", "prediction", "lora", "guidance", "scheduler")
 _CFG_UNIT = 12.0
 _STEPS_UNIT = 50.0
@@ -104,7 +106,7 @@ class CPR:
         if self.ratio_range is not None:
             limited = np.clip(ratios, *self.ratio_range)
             limited[: self.dc_order] = 1.0
-            if np.any(np.abs(limited - ratios) > 0.05):
+            if np.any(np.abs(limited - ratios) > LARGE_CHANGE):
                 low, high = self.ratio_range
                 notes.append(f"ratios limited to those that were found, {low:.2f} to {high:.2f}")
             ratios = limited

@@ -28,4 +28,6 @@ def comfy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
 def empty_library(request: pytest.FixtureRequest) -> None:
     """Each test starts without calibrations, which the sampler would find."""
     if "comfy" in request.fixturenames:
-        request.getfixturevalue("comfy").clear_library()
+        comfy = request.getfixturevalue("comfy")
+        comfy.clear_library()
+        comfy.library.mkdir(parents=True, exist_ok=True)

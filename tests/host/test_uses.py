@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,15 +27,6 @@ from twins import Twin, into_model, masked, out_of_model, zero_snr
 
 KINDS = ("eps", "flow")
 CFG = 3.0
-
-
-@pytest.fixture(autouse=True)
-def empty_library(comfy: ComfyServer) -> Iterator[None]:
-    """With nothing in its library the sampler is plain UniPC."""
-    comfy.clear_library()
-    comfy.library.mkdir(parents=True, exist_ok=True)
-    yield
-    comfy.clear_library()
 
 
 def twin_of(kind: str) -> Twin:

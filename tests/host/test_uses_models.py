@@ -7,7 +7,6 @@ larger.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,15 +19,6 @@ from graphs import CALIBRATION, Bench, Result, batch_points, inputs, model_graph
 STEPS = 40
 FINE = 100
 CLOSE = 0.01
-
-
-@pytest.fixture(autouse=True)
-def empty_library(comfy: ComfyServer) -> Iterator[None]:
-    """With nothing in its library the sampler is plain UniPC."""
-    comfy.clear_library()
-    comfy.library.mkdir(parents=True, exist_ok=True)
-    yield
-    comfy.clear_library()
 
 
 def distance(a: torch.Tensor, b: torch.Tensor) -> float:

@@ -1,16 +1,9 @@
 """Nodes that only the host tests use: the emoji models' conditions and their linear codec."""
 
-from pathlib import Path
-
-import folder_paths
 import torch
-from safetensors.torch import load_file
 
 from . import calibrating, uses
-
-
-def load_input(name):
-    return load_file(Path(folder_paths.get_input_directory()) / name)
+from .calibrating import EmojiCodec, load_input
 
 
 class EmojiConditions:
@@ -42,12 +35,7 @@ class EmojiDecode:
         return {"required": {"samples": ("LATENT",), "codec": ("STRING", {"default": ""})}}
 
     def decode(self, samples, codec):
-        codec = load_input(codec)
-        latents = (samples["samples"].float() - 0.0609) * 1.5305
-        z = latents.flatten(2).transpose(1, 2)
-        patches = (z * codec["scale"]) @ codec["basis"] + codec["mean"]
-        images = torch.nn.functional.fold(patches.transpose(1, 2), (32, 32), 4, stride=4)
-        return (images.permute(0, 2, 3, 1).add(1).div(2).clamp(0, 1),)
+        return (EmojiCodec(load_input(codec)).decode(samples["samples"]),)
 
 
 NODE_CLASS_MAPPINGS = {

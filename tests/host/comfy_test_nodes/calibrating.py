@@ -29,7 +29,9 @@ class _Clip:
         ]
 
 
-class _Vae:
+class EmojiCodec:
+    """The linear codec: latents as ComfyUI gives them out (SD3 format) to images."""
+
     def __init__(self, codec):
         self.codec = codec
 
@@ -64,7 +66,7 @@ class EmojiVae:
         return {"required": {"codec": ("STRING", {"default": ""})}}
 
     def make(self, codec):
-        return (_Vae(load_input(codec)),)
+        return (EmojiCodec(load_input(codec)),)
 
 
 class LittleMemory:
