@@ -21,6 +21,7 @@ import latent_preview
 import torch
 from comfy.k_diffusion import sampling as k_diffusion_sampling
 from comfy_execution.graph_utils import ExecutionBlocker
+from comfy_execution.utils import get_executing_context
 
 log = logging.getLogger("dc_solver")
 FOLDER = "dc_ratios"
@@ -107,6 +108,18 @@ def show_on_node(text: str, node: str) -> None:
 def prompt_server() -> Any:
     """ComfyUI's web server; None where it is not running."""
     return getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+
+
+def running() -> tuple[str, str]:
+    """The ids of the prompt and the node that run here; empty outside of both."""
+    context = get_executing_context()
+    return ("", "") if context is None else (context.prompt_id, context.node_id)
+
+
+def queued_prompts() -> set[str]:
+    """The ids of the prompts that run or wait."""
+    parts = prompt_server().prompt_queue.get_current_queue_volatile()
+    return {item[1] for part in parts for item in part}
 
 
 def raise_if_cancelled() -> None:

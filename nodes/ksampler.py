@@ -9,7 +9,7 @@ from ..ratios import RatioSchedule
 from ..ratios.lookup import Choice
 from . import host, library
 from .options import CATEGORY, cfg, find_ratios, steps
-from .sampling import Wish, keep_with_image, sample_dc_solver, told
+from .sampling import Wish, sample_dc_solver, told
 
 
 class DCSolverKSampler:
@@ -55,7 +55,6 @@ class DCSolverKSampler:
                 }),
                 "find_ratios": find_ratios(),
             },
-            "hidden": {"extra_pnginfo": "EXTRA_PNGINFO", "node": "UNIQUE_ID"},
         }  # fmt: skip
 
     @classmethod
@@ -76,8 +75,6 @@ class DCSolverKSampler:
         denoise: float = 1.0,
         ratios: RatioSchedule | None = None,
         find_ratios: bool = True,
-        extra_pnginfo: Any = None,
-        node: str = "",
     ) -> dict[str, Any]:
         sigmas = host.calculate_sigmas(model, scheduler, steps, denoise)
         if ratios is not None and denoise < 1.0:
@@ -86,7 +83,6 @@ class DCSolverKSampler:
 
         def tell(choice: Choice) -> None:
             shown.append(told(choice))
-            keep_with_image(choice, extra_pnginfo, node)
 
         sampler = host.make_sampler(sample_dc_solver, {"wish": Wish(ratios, find_ratios, tell)})
         latent = host.sample_custom(

@@ -8,7 +8,7 @@ from ..ratios import RatioSchedule
 from ..ratios.lookup import Choice
 from . import host, library
 from .options import CATEGORY, LOWER_ORDER, find_ratios, solver_settings
-from .sampling import Wish, keep_with_image, sample_dc_solver, told
+from .sampling import Wish, sample_dc_solver, told
 
 
 class DCSolverSampler:
@@ -33,7 +33,7 @@ class DCSolverSampler:
                 }),
                 "find_ratios": find_ratios(),
             },
-            "hidden": {"extra_pnginfo": "EXTRA_PNGINFO", "node": "UNIQUE_ID"},
+            "hidden": {"node": "UNIQUE_ID"},
         }  # fmt: skip
 
     @classmethod
@@ -48,11 +48,9 @@ class DCSolverSampler:
         lower_order: str,
         ratios: RatioSchedule | None = None,
         find_ratios: bool = True,
-        extra_pnginfo: Any = None,
         node: str = "",
     ) -> tuple[Any]:
         def tell(choice: Choice) -> None:
-            keep_with_image(choice, extra_pnginfo, node)
             host.show_on_node(told(choice), node)
 
         options = {

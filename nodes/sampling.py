@@ -14,6 +14,7 @@ from ..ratios.lookup import SAME_CFG, Choice, Run, choose, with_grid
 from ..ratios.matching import carry_over
 from ..solvers import sample
 from . import host, host_model, library
+from .host_notes import keep_with_image
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ def sample_dc_solver(
 
     choice = choose_ratios(wish, run, max(len(sigmas) - 1, 0))
     host.log.info("DC-Solver: %s", told(choice))
+    keep_with_image(record(choice))
     if wish.tell is not None:
         wish.tell(choice)
     return sample(
@@ -145,10 +147,3 @@ def record(choice: Choice) -> dict[str, Any]:
     """The choice as it is saved with an image."""
     ratios = None if choice.ratios is None else [round(r, 6) for r in choice.ratios.ratios]
     return {"told": told(choice), "ratios": ratios, "source": choice.source}
-
-
-def keep_with_image(choice: Choice, extra_pnginfo: Any, node: str) -> None:
-    """Add the choice to what the host's save nodes write into an image."""
-    if isinstance(extra_pnginfo, dict):
-        told_by = extra_pnginfo.setdefault("dc_solver", {})
-        told_by.setdefault(node, []).append(record(choice))

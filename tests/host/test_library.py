@@ -187,29 +187,41 @@ def test_guidance_beside_cfg_needs_a_calibration_of_its_own(
     assert "rescaled.safetensors in the library" in told
 
 
-def test_guiders_without_a_single_cfg_sample_plainly(
-    comfy: ComfyServer, identity: Identity
-) -> None:
-    """DualCFGGuider leaves the CFG of its parent class at 1."""
-    ratios.save(calibration(identity, cfg=1.0), comfy.library / "one.safetensors")
+def custom_graph(comfy: ComfyServer) -> Graph:
+    """Node "run" samples by SamplerCustomAdvanced with DCSolverSampler and a CFGGuider."""
     graph = model_graph("eps", batch_points(SEED, 1).conditions, comfy.inputs)
-    both = {"cond1": ["prompts", 0], "cond2": ["prompts", 0], "negative": ["prompts", 1]}
-    dual = node("DualCFGGuider", model=["model", 0], **both, cfg_conds=3.0, cfg_cond2_negative=2.0,
-                style="regular")  # fmt: skip
-    graph |= {
-        "dual": dual,
-        "basic": node("BasicGuider", model=["model", 0], conditioning=["prompts", 0]),
+    return graph | {
+        "guider": node("CFGGuider", model=["model", 0], positive=["prompts", 0],
+                       negative=["prompts", 1], cfg=CFG),
         "noise": node("RandomNoise", noise_seed=SEED),
         "sampler": node("DCSolverSampler", order=2, variant="bh2", lower_order="automatic"),
         "sigmas": node(
             "BasicScheduler", model=["model", 0], scheduler="simple", steps=5, denoise=1.0
         ),
-    }
+        "run": custom_run("guider"),
+    }  # fmt: skip
+
+
+def custom_run(guider: str) -> Any:
+    return node(
+        "SamplerCustomAdvanced", noise=["noise", 0], guider=[guider, 0], sampler=["sampler", 0],
+        sigmas=["sigmas", 0], latent_image=["latent", 0],
+    )  # fmt: skip
+
+
+def test_guiders_without_a_single_cfg_sample_plainly(
+    comfy: ComfyServer, identity: Identity
+) -> None:
+    """DualCFGGuider leaves the CFG of its parent class at 1."""
+    ratios.save(calibration(identity, cfg=1.0), comfy.library / "one.safetensors")
+    graph = custom_graph(comfy)
+    del graph["guider"], graph["run"]
+    both = {"cond1": ["prompts", 0], "cond2": ["prompts", 0], "negative": ["prompts", 1]}
+    graph["dual"] = node("DualCFGGuider", model=["model", 0], **both, cfg_conds=3.0,
+                         cfg_cond2_negative=2.0, style="regular")  # fmt: skip
+    graph["basic"] = node("BasicGuider", model=["model", 0], conditioning=["prompts", 0])
     for name in ("dual", "basic"):
-        graph[f"{name}_run"] = node(
-            "SamplerCustomAdvanced", noise=["noise", 0], guider=[name, 0], sampler=["sampler", 0],
-            sigmas=["sigmas", 0], latent_image=["latent", 0],
-        )  # fmt: skip
+        graph[f"{name}_run"] = custom_run(name)
         graph[f"{name}_save"] = node("SaveLatent", samples=[f"{name}_run", 0],
                                      filename_prefix=name)  # fmt: skip
     start = len(comfy.log.read_text())
@@ -245,18 +257,50 @@ def test_the_result_follows_the_library_and_only_then_runs_again(
     assert cached() == {"linked", "off"}
 
 
-def test_the_choice_is_saved_with_the_image(comfy: ComfyServer, identity: Identity) -> None:
-    ratios.save(calibration(identity), comfy.library / "five.safetensors")
-    graph = sampling_graph(comfy, seed=SEED + 4)
-    codec = "emoji_codec.safetensors"
-    graph["image"] = node("EmojiDecode", samples=["ours", 0], codec=codec)
+def notes_of_images(comfy: ComfyServer, graph: Graph, latent: str) -> dict[str, Any]:
+    """What DC-Solver has written into the image of a latent, by node; empty without."""
+    graph["image"] = node("EmojiDecode", samples=[latent, 0], codec="emoji_codec.safetensors")
     graph["save"] = node("SaveImage", images=["image", 0], filename_prefix="told")
     asked = {"prompt": graph, "extra_data": {"extra_pnginfo": {"workflow": {}}}}
     shown = comfy.wait(comfy.post("/prompt", asked)["prompt_id"])["outputs"]
     with Image.open(comfy.output_file(shown["save"]["images"][0])) as image:
-        (record,) = json.loads(image.info["dc_solver"])["ours"]
-    assert record["ratios"] == list(FIVE) and record["source"] == "five.safetensors"
-    assert record["told"] == shown["ours"]["text"][0]
+        return dict(json.loads(image.info.get("dc_solver", "{}")))
+
+
+def test_the_choice_is_saved_with_the_image(comfy: ComfyServer, identity: Identity) -> None:
+    """By our node and the stock one, each under its own id."""
+    ratios.save(calibration(identity), comfy.library / "five.safetensors")
+    notes = notes_of_images(comfy, sampling_graph(comfy, seed=SEED + 4), "ours")
+    expected = {"told": "ratios 1.000 1.000 1.120 0.910 1.050 (five.safetensors in the library)",
+                "ratios": list(FIVE), "source": "five.safetensors"}  # fmt: skip
+    assert notes == {"ours": [expected], "stock": [expected]}
+
+
+def test_a_cached_sampler_node_still_tells_with_each_image(
+    comfy: ComfyServer, identity: Identity
+) -> None:
+    ratios.save(calibration(identity), comfy.library / "five.safetensors")
+    graph = custom_graph(comfy)
+    for seed in (SEED + 5, SEED + 6):
+        graph["noise"]["inputs"]["noise_seed"] = seed
+        (record,) = notes_of_images(comfy, graph, "run")["run"]
+        assert record["source"] == "five.safetensors"
+
+
+def test_notes_of_many_waiting_prompts(comfy: ComfyServer, identity: Identity) -> None:
+    """More prompts at once than are remembered once they are done; each image has its own note."""
+    graph = sampling_graph(comfy, steps=1)
+    graph["image"] = node("EmojiDecode", samples=["ours", 0], codec="emoji_codec.safetensors")
+    graph["save"] = node("SaveImage", images=["image", 0], filename_prefix="many")
+    waiting = []
+    for seed in range(70):
+        graph["ours"]["inputs"]["seed"] = 1000 + seed
+        asked = {"prompt": graph, "extra_data": {"extra_pnginfo": {"workflow": {}}}}
+        waiting.append(comfy.post("/prompt", asked)["prompt_id"])
+    for prompt in waiting:
+        (saved,) = comfy.wait(prompt)["outputs"]["save"]["images"]
+        with Image.open(comfy.output_file(saved)) as image:
+            assert len(json.loads(image.info["dc_solver"])["ours"]) == 1
 
 
 def test_a_broken_file_is_told_once_and_blocks_nothing(
