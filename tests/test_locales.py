@@ -80,7 +80,8 @@ def test_there_are_the_same_files_for_every_language() -> None:
         language.name: {file.name for file in language.iterdir()} for language in LOCALES.iterdir()
     }
     assert files.keys() == set(LANGUAGES)
-    assert files["zh"] == files["ja"] == files["en"] >= {"nodeDefs.json"}
+    assert files["en"] == {"nodeDefs.json"}
+    assert files["zh"] == files["ja"] == {"nodeDefs.json", "main.json"}
     assert list(read("en")) == NODES
     pages = {file.relative_to(DOCS).as_posix() for file in DOCS.rglob("*.md")}
     names = [(f"{node}.md", *(f"{node}/{other}.md" for other in TRANSLATED)) for node in NODES]
@@ -100,6 +101,21 @@ def test_everything_is_translated(language: str) -> None:
                 re.findall(r"\d+(?:\.\d+)?", text)
             )
             assert not lost, f"{place} has lost {lost}"
+
+
+def placeholders(sentence: str) -> list[str]:
+    return sorted(re.findall(r"\{\w+\}", sentence))
+
+
+@pytest.mark.parametrize("language", TRANSLATED)
+def test_every_sentence_of_the_front_end_is_translated(language: str) -> None:
+    scripts = (path.read_text(encoding="utf-8") for path in DOCS.parent.glob("*.js"))
+    said = {s for text in scripts for s in re.findall(r'\bsay\(\s*"([^"]+)"', text)}
+    translated = read(language, "main.json")["dcSolver"]
+    assert set(translated) == said and len(said) > 10
+    for sentence, translation in translated.items():
+        assert placeholders(translation) == placeholders(sentence)
+        assert re.search(r"[^\x00-\xff]", translation), "not translated"
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

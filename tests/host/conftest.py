@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from browser import CPR, EIGHT, FITTED, RATIOS, Front, new_tab
 from comfy_server import ComfyServer
+from dc_solver import ratios
+from dc_solver.ratios import RatioSchedule
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +34,25 @@ def empty_library(request: pytest.FixtureRequest) -> None:
         comfy = request.getfixturevalue("comfy")
         comfy.clear_library()
         comfy.library.mkdir(parents=True, exist_ok=True)
+
+
+@pytest.fixture(scope="module")
+def front(comfy: ComfyServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    folder = os.environ.get("DC_SOLVER_SCREENSHOTS")
+    pictures = Path(folder) if folder else tmp_path_factory.mktemp("screenshots")
+    pictures.mkdir(parents=True, exist_ok=True)
+    with new_tab() as page:
+        page.add_init_script(path=Path(__file__).with_name("page.js"))
+        page.on("dialog", lambda dialog: dialog.accept())
+        yield Front(page, comfy, pictures)
+
+
+@pytest.fixture
+def shelf(comfy: ComfyServer, front: Front, empty_library: None) -> Iterator[None]:
+    """Files to choose from; and nothing of ours in the browser's log."""
+    ratios.save(FITTED, comfy.library / CPR)
+    ratios.save(RatioSchedule(EIGHT, cfg=7.0), comfy.library / RATIOS)
+    (comfy.library / "broken.safetensors").write_bytes(b"nothing of ours")
+    front.failures.clear()
+    yield
+    assert not front.failures

@@ -1,167 +1,22 @@
-"""The pack's front end in ComfyUI's own, in a headless browser."""
+"""The pack's front end in ComfyUI's own: curves, sliders, editing, undo, subgraphs."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import statistics
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from comfy_server import ComfyServer
-from dc_solver import ratios
-from dc_solver.ratios import Identity, RatioSchedule
+from browser import CPR, EIGHT, FITTED, LOAD, PREDICT, RATIOS, Front
 from graphs import CALIBRATION, inputs, model_graph, node
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-
-PREDICT, LOAD = "DCSolverPredictRatios", "DCSolverLoadRatios"
-CPR, RATIOS = "studio model.safetensors", "eight steps.safetensors"
-EIGHT = (1.0, 1.0, 1.12, 0.94, 1.2, 1.05, 0.9, 1.31)
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-         "--disable-background-networking"]  # fmt: skip
-SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.VueNodes.Enabled": False,
-            "Comfy.ColorPalette": "dark", "Comfy.Minimap.Visible": False}  # fmt: skip
-
-
-def calibrated(steps: int, cfg: float) -> RatioSchedule:
-    later = [
-        1 + 0.5 * (i / steps) * (cfg / 7) * (1.0 if i % 2 else -0.4) * (8 / steps)
-        for i in range(2, steps)
-    ]
-    return RatioSchedule((1.0, 1.0, *later), cfg=cfg, identity=Identity(scheduler="simple"))
-
-
-FITTED = ratios.fit_cpr([calibrated(n, w) for n in (5, 6, 8, 10) for w in (2.0, 4.0, 7.0)])
-
-
-class Front:
-    """A page with ComfyUI, and what a user does there."""
-
-    def __init__(self, page: Any, comfy: ComfyServer, pictures: Path) -> None:
-        self.page = page
-        self.comfy = comfy
-        self._pictures = pictures
-        self.failures: list[str] = []
-        page.on("console", self._heard)
-
-    def _heard(self, message: Any) -> None:
-        if "DC-Solver" in message.text or "dc_solver" in message.text.lower():
-            self.failures.append(message.text)
-
-    def start(self, **settings: Any) -> None:
-        """Open ComfyUI anew with these settings."""
-        for name, value in {**SETTINGS, **settings}.items():
-            self.comfy.post(f"/settings/{name}", value)
-        self.page.goto(self.comfy.url)
-        self.page.wait_for_function(
-            "() => !!window.app?.extensionManager?.workflow?.activeWorkflow?.changeTracker && "
-            f"!!LiteGraph.registered_node_types['{PREDICT}']"
-        )
-        self.page.wait_for_timeout(1000)  # it loads its default workflow
-
-    def js(self, expression: str) -> Any:
-        return self.page.evaluate(f"async () => await ({expression})")
-
-    def until(self, condition: str) -> None:
-        try:
-            self.page.wait_for_function(f"() => {{ try {{ return !!({condition}) }} catch {{}} }}")
-        except sync_api.TimeoutError:
-            charts = self.page.locator(".dc-curve").all_inner_texts()
-            raise AssertionError(f"expected {condition}; the charts: {charts}") from None
-
-    def drawn(self, kind: str = PREDICT) -> dict[str, Any]:
-        found: dict[str, Any] = self.js(f"dc.drawn('{kind}')")
-        return found
-
-    def draws(
-        self, expected: tuple[float, ...], kind: str = PREDICT, title: str = ""
-    ) -> dict[str, Any]:
-        """Wait for this curve; what is drawn."""
-        wanted = list(expected)
-        try:
-            self.page.wait_for_function(
-                f"""wanted => {{ const {{ values, title }} = dc.drawn('{kind}');
-                return values?.length === wanted.length && title.endsWith({title!r}) &&
-                    values.every((value, k) => Math.abs(value - wanted[k]) < 1e-9) }}""",
-                arg=wanted,
-                timeout=15000,
-            )
-        except sync_api.TimeoutError:
-            raise AssertionError(f"expected {wanted}, drawn {self.drawn(kind)}") from None
-        return self.drawn(kind)
-
-    def says(self, words: str, kind: str = PREDICT) -> None:
-        self.until(f"dc.drawn('{kind}').says?.includes({words!r})")
-
-    def edits(self, kind: str = PREDICT) -> str:
-        return str(self.js(f"dc.widget('{kind}', 'edits').value"))
-
-    def drag(self, index: int, by: float, kind: str = PREDICT) -> None:
-        """Drag a point by so many pixels of the screen."""
-        spot = self.js(f"dc.spot('{kind}', {index})")
-        mouse = self.page.mouse
-        mouse.move(spot["x"], spot["y"])
-        mouse.down()
-        mouse.move(spot["x"], spot["y"] + by / 2)
-        mouse.move(spot["x"], spot["y"] + by)
-        mouse.up()
-
-    def press(self, *keys: str) -> None:
-        for key in keys:
-            self.page.keyboard.press(key)
-            self.page.wait_for_timeout(80)  # ComfyUI looks at the graph a frame later
-
-    def run(self) -> None:
-        """Run the workflow.  Raises PromptError where it fails."""
-        known = set(self.comfy.get("/history"))
-        self.js("app.queuePrompt(0)")
-        while not (started := set(self.comfy.get("/history")) - known):
-            self.page.wait_for_timeout(200)  # the page goes on meanwhile
-        for prompt in started:
-            self.comfy.wait(prompt)
-
-    def picture(self, name: str) -> None:
-        self.page.wait_for_timeout(300)
-        self.page.screenshot(path=self._pictures / f"{name}.png")
-
-
-@pytest.fixture(scope="module")
-def front(comfy: ComfyServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
-    chromium = os.environ.get("CHROMIUM_PATH") or shutil.which("chromium")
-    if not chromium:
-        pytest.skip("needs a Chromium: set CHROMIUM_PATH to it")
-    folder = os.environ.get("DC_SOLVER_SCREENSHOTS")
-    pictures = Path(folder) if folder else tmp_path_factory.mktemp("screenshots")
-    pictures.mkdir(parents=True, exist_ok=True)
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1440, "height": 900})
-        page.set_default_timeout(60000)
-        page.add_init_script(path=Path(__file__).with_name("page.js"))
-        page.on("dialog", lambda dialog: dialog.accept())
-        yield Front(page, comfy, pictures)
-        browser.close()
+pytestmark = pytest.mark.usefixtures("shelf")
 
 
 @pytest.fixture(scope="module", params=["classic", "vue"])
 def mode(request: pytest.FixtureRequest, front: Front) -> str:
     front.start(**{"Comfy.VueNodes.Enabled": request.param == "vue"})
     return str(request.param)
-
-
-@pytest.fixture(autouse=True)
-def library(comfy: ComfyServer, front: Front, empty_library: None) -> Iterator[None]:
-    """Files to choose from; and nothing of ours in the browser's log."""
-    ratios.save(FITTED, comfy.library / CPR)
-    ratios.save(RatioSchedule(EIGHT, cfg=7.0), comfy.library / RATIOS)
-    (comfy.library / "broken.safetensors").write_bytes(b"nothing of ours")
-    front.failures.clear()
-    yield
-    assert not front.failures
 
 
 def test_the_curve_is_pythons_and_follows_the_sliders(front: Front, mode: str) -> None:
@@ -467,61 +322,3 @@ def _conditions() -> Any:
     from dc_solver.demo import emoji
 
     return emoji.points(range(1000, 1001)).conditions
-
-
-def test_the_nodes_are_found_by_search(front: Front) -> None:
-    front.start()
-    front.js("app.graph.clear()")
-    front.page.mouse.dblclick(700, 500)
-    box = front.page.locator(".comfy-vue-node-search-container input, .p-autocomplete input").first
-    box.wait_for()
-    box.fill("predict ratios")
-    front.page.wait_for_timeout(800)
-    front.page.keyboard.press("Enter")
-    front.until(f"app.graph.nodes.length === 1 && app.graph.nodes[0].type === '{PREDICT}'")
-    front.says("Choose a CPR file in Load Ratios, or run Calibrate Ratios Grid once.")
-
-
-@pytest.mark.parametrize("palette", ["dark", "light"])
-@pytest.mark.parametrize("vue", [False, True], ids=["classic", "vue"])
-def test_both_themes_are_readable(front: Front, palette: str, vue: bool) -> None:
-    front.start(**{"Comfy.ColorPalette": palette, "Comfy.VueNodes.Enabled": vue})
-    name = f"{'vue' if vue else 'classic'}-{palette}"
-    for width in (220, 300, 600):
-        front.js(f"dc.pair('{CPR}', {width})")
-        front.draws(FITTED.predict(5, 5.0).ratios)
-        front.js(f"dc.move('{PREDICT}', 'edits', '{{\"5\":{{\"3\":1.4}}}}')")
-        front.until(f"dc.drawn('{PREDICT}').reset")
-        front.picture(f"{name}-{width}")
-        contrasts = front.js(CONTRASTS)
-        assert min(contrasts.values()) >= 4.5, contrasts
-        cut = front.js(
-            f"[...dc.chart('{PREDICT}').querySelectorAll('.dc-head, .dc-ranges')]"
-            ".some((e) => e.scrollWidth > e.clientWidth + 1)"
-        )
-        assert not cut, "something does not fit"
-    front.js(f"dc.move('{PREDICT}', 'steps', 12), dc.move('{PREDICT}', 'cfg', 9)")
-    front.until(f"dc.drawn('{PREDICT}').outside")
-    front.picture(f"{name}-outside")
-
-
-# The contrast of every word in the chart to the chart's ground, by WCAG.
-CONTRASTS = f"""(() => {{
-  const chart = dc.chart('{PREDICT}');
-  const canvas = new OffscreenCanvas(1, 1).getContext('2d', {{ willReadFrequently: true }});
-  const paint = (colours) => {{ for (const [colour, alpha] of colours) {{
-      canvas.globalAlpha = alpha; canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1); }}
-    return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3); }};
-  const light = (rgb) => rgb.map((v) => v / 255).map((v) => v <= 0.04045 ? v / 12.92
-      : ((v + 0.055) / 1.055) ** 2.4).reduce((s, v, k) => s + v * [0.2126, 0.7152, 0.0722][k], 0);
-  const ground = getComputedStyle(chart).backgroundColor;
-  const found = {{}};
-  for (const name of ['dc-title', 'dc-tick', 'dc-step', 'dc-reset', 'dc-name', 'dc-range span']) {{
-    const style = getComputedStyle(chart.querySelector('.' + name));
-    const colour = name.endsWith('tick') || name.endsWith('step') ? style.fill : style.color;
-    const [a, b] = [[[colour, style.opacity]], []].map((over) =>
-        light(paint([[ground, 1], ...over])));
-    found[name] = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-  }}
-  return found;
-}})()"""

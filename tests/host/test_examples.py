@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import new_tab, open_comfy
 from comfy_server import ComfyServer
 from dc_solver import ratios
 from dc_solver.demo import emoji
@@ -19,13 +18,8 @@ from dc_solver.ratios import CPR, Identity, RatioSchedule
 from graphs import CALIBRATION, Graph, model_graph, node
 from PIL import Image
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-
 FILES = sorted((Path(__file__).resolve().parents[2] / "example_workflows").glob("*.json"))
 SERVED = "/api/workflow_templates/dc-solver.pack"  # the folder that the tests give the pack
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-         "--disable-background-networking"]  # fmt: skip
-SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.VueNodes.Enabled": False}
 MUTED = 2
 FITTED = ratios.fit_cpr(
     [
@@ -60,16 +54,10 @@ PROMPT = """async (muted) => {
 class Page:
     """The front end, and what it says is wrong."""
 
-    def __init__(self, page: Any, url: str) -> None:
+    def __init__(self, page: Any, comfy: ComfyServer) -> None:
         self._page = page
-        self._url = url
         self.wrong: list[str] = []
-        page.goto(url)
-        page.wait_for_function(
-            "() => !!window.app?.extensionManager?.workflow?.activeWorkflow?.changeTracker && "
-            "!!LiteGraph.registered_node_types.DCSolverKSampler"
-        )
-        page.wait_for_timeout(1500)  # it may still open its default workflow
+        open_comfy(page, comfy, {})
         page.on("console", self._heard)
         page.on("pageerror", lambda error: self.wrong.append(str(error)))
 
@@ -93,18 +81,9 @@ class Page:
 
 @pytest.fixture(scope="module")
 def page(comfy: ComfyServer) -> Iterator[Page]:
-    chromium = os.environ.get("CHROMIUM_PATH") or shutil.which("chromium")
-    if not chromium:
-        pytest.skip("needs a Chromium: set CHROMIUM_PATH to it")
-    for name, value in SETTINGS.items():
-        comfy.post(f"/settings/{name}", value)
     Image.new("RGB", (64, 64)).save(comfy.inputs / "example.png")  # every ComfyUI has one
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        tab = browser.new_page(viewport={"width": 1440, "height": 900})
-        tab.set_default_timeout(60000)
-        yield Page(tab, comfy.url)
-        browser.close()
+    with new_tab() as tab:
+        yield Page(tab, comfy)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 // Asks the server for curves: the regression is evaluated there and nowhere else.
 
 import { api } from "../../scripts/api.js";
+import { say } from "./words.js";
 
 const MOST_KEPT = 500;
 const kept = new Map();
@@ -25,7 +26,7 @@ export async function answerTo(address) {
     const response = await api.fetchApi(address, { cache: "no-store" });
     answer = await response.json();
   } catch {
-    return { error: "ComfyUI does not answer." };
+    return { error: say("ComfyUI does not answer.") };
   }
   if (before === generation) {
     kept.set(address, answer);

@@ -1,5 +1,7 @@
 // Draws a ratio curve.  Knows nothing of nodes: it is given an answer of the server.
 
+import { say, short } from "./words.js";
+
 const SVG = "http://www.w3.org/2000/svg";
 const MARGIN = { left: 34, right: 10, top: 8, bottom: 17 };
 const STYLES = new URL("./curve.css", import.meta.url).href;
@@ -44,8 +46,8 @@ export class Chart {
     }
     this.element = html("div", "dc-curve");
     this.title = html("span", "dc-title");
-    this.reset = Object.assign(html("button", "dc-reset", "Reset"), { type: "button" });
-    this.plot = svg("svg", { class: "dc-plot", role: "group", "aria-label": "Ratios by step" });
+    this.reset = Object.assign(html("button", "dc-reset", say("Reset")), { type: "button" });
+    this.plot = svg("svg", { class: "dc-plot", role: "group", "aria-label": say("Ratios by step") });
     this.back = svg("g");
     this.points = svg("g");
     this.value = svg("text", { class: "dc-value", "text-anchor": "middle" });
@@ -76,8 +78,8 @@ export class Chart {
     this.element.dataset.state = "curve";
     this.heights = heights(answer);
     this.message.textContent = "";
-    const cfg = answer.cfg == null ? "" : ` · CFG ${+answer.cfg.toFixed(2)}`;
-    this.title.textContent = `${answer.steps} step${answer.steps > 1 ? "s" : ""}${cfg}`;
+    const steps = answer.steps === 1 ? say("1 step") : say("{n} steps", { n: answer.steps });
+    this.title.textContent = answer.cfg == null ? steps : `${steps} · CFG ${short(answer.cfg)}`;
     this.reset.hidden = !answer.edited?.length;
     this.notes.replaceChildren(...(answer.warnings ?? []).map((note) => html("div", "", note)));
     this.notes.hidden = !answer.warnings?.length;
@@ -163,6 +165,7 @@ export class Chart {
       const point = this.points.children[k];
       const free = this.editable && k >= locked;
       const byHand = edited.includes(k);
+      const [step, told] = [say("Step {k}", { k: k + 1 }), ratio.toFixed(3)];
       const classes = ["dc-point"];
       if (k < locked) classes.push("dc-locked");
       if (byHand) classes.push("dc-edited");
@@ -171,14 +174,14 @@ export class Chart {
         class: classes.join(" "), cx: this.x(k), cy: this.y(ratio),
         r: k < locked ? 0.7 * radius : radius, "data-index": k, "data-value": ratio,
         role: free ? "slider" : "img", tabindex: free && k === reachable ? 0 : -1,
-        "aria-label": `Step ${k + 1}`, "aria-valuenow": ratio, "aria-valuemin": -10,
+        "aria-label": step, "aria-valuenow": ratio, "aria-valuemin": -10,
         "aria-valuemax": 10, "aria-orientation": "vertical",
-        "aria-valuetext": `${ratio.toFixed(3)}${byHand ? ", set by hand" : ""}`,
+        "aria-valuetext": byHand ? say("{ratio}, set by hand", { ratio: told }) : told,
       };
       for (const [key, value] of Object.entries(attributes)) point.setAttribute(key, value);
       if (!free) {
         point.removeAttribute("tabindex");
-        point.setAttribute("aria-label", `Step ${k + 1}: ${ratio.toFixed(3)}`);
+        point.setAttribute("aria-label", `${step}: ${told}`);
       }
     });
     this.mark(this.marked);
@@ -200,21 +203,22 @@ export class Chart {
   drawRanges() {
     const { answer } = this;
     const rows = [
-      ["steps", answer.steps, answer.steps_range, answer.inside?.steps],
-      ["CFG", answer.cfg, answer.cfg_range, answer.inside?.cfg],
-    ].filter(([, , range]) => range);
+      ["steps", say("steps"), answer.steps, answer.steps_range, answer.inside?.steps],
+      ["CFG", "CFG", answer.cfg, answer.cfg_range, answer.inside?.cfg],
+    ].filter(([, , , range]) => range);
     this.ranges.hidden = !rows.length;
-    this.ranges.replaceChildren(...rows.map(([name, value, [low, high], inside]) => {
+    this.ranges.replaceChildren(...rows.map(([id, name, value, [low, high], inside]) => {
       const row = html("div", `dc-range${inside ? "" : " dc-out"}`);
       const track = html("div", "dc-track");
       const dot = html("div", "dc-dot");
       const at = high > low ? (value - low) / (high - low) : value < low ? 0 : value > high ? 1 : 0.5;
       dot.style.left = `${100 * Math.min(1, Math.max(0, at))}%`;
-      Object.assign(row.dataset, { name, value, inside });
-      row.title = `Calibrated for ${name} ${+low.toFixed(2)} to ${+high.toFixed(2)}`;
+      Object.assign(row.dataset, { name: id, value, inside });
+      const words = { name, low: short(low), high: short(high) };
+      row.title = say("Calibrated for {name} {low} to {high}", words);
       track.append(dot);
-      row.append(html("span", "dc-name", name), html("span", "", String(+low.toFixed(2))), track,
-        html("span", "", String(+high.toFixed(2))));
+      row.append(html("span", "dc-name", name), html("span", "", words.low), track,
+        html("span", "", words.high));
       return row;
     }));
   }

@@ -6,11 +6,11 @@ import { Chart } from "./chart.js";
 import { makeEditable } from "./edit.js";
 import { kindOf, lastRun, regressionOf, valueOf } from "./source.js";
 import { growToFit } from "./text.js";
+import { say, short } from "./words.js";
 
 const NAME = "dc_solver_curve";
 const HEIGHT = 196;
 const SENTENCE_HEIGHT = 88;
-const OTHER_KIND = "holds ratios for one setting, not a CPR: connect its ratios output.";
 const AWAY = 60; // frames after which a node that is in no open graph is gone
 const live = new Set();
 
@@ -18,19 +18,21 @@ const live = new Set();
 const WANTED = {
   DCSolverPredictRatios(node) {
     const { wait, ...source } = regressionOf(node);
-    if (wait) return { say: wait };
+    if (wait) return { wait };
     const run = lastRun(node);
     const steps = valueOf(node, "steps") ?? run?.steps;
     const cfg = valueOf(node, "cfg") ?? run?.cfg;
     if (steps === undefined || cfg === undefined) {
-      return { say: "Another node makes steps or cfg: run once to see the curve." };
+      return { wait: say("Another node makes steps or cfg: run once to see the curve.") };
     }
     const key = String(Math.round(steps));
     return { ask: { ...source, steps: key, cfg: String(cfg) }, key, kind: "cpr" };
   },
   DCSolverLoadRatios(node) {
     const file = valueOf(node, "file");
-    if (!file) return { say: "No calibrations yet: run Calibrate Ratios and save its result." };
+    if (!file) {
+      return { wait: say("No calibrations yet: run Calibrate Ratios and save its result.") };
+    }
     return { ask: { file }, key: file, kind: "ratios" };
   },
   DCSolverCalibrate(node) {
@@ -38,6 +40,17 @@ const WANTED = {
     return found ? { show: { before: found.ratios, steps: found.ratios.length, ...found } } : {};
   },
 };
+
+const noCpr = ({ file }) =>
+  say("{file} holds ratios for one setting, not a CPR: connect its ratios output.", { file });
+
+function onlyCpr({ steps_range: [a, b], cfg_range: range }) {
+  const [c, d] = range.map(short);
+  return say(
+    "A CPR for {a} to {b} steps and CFG {c} to {d}. Connect cpr to Predict Ratios to see its curves.",
+    { a, b, c, d },
+  );
+}
 
 class Curve {
   constructor(node) {
@@ -68,7 +81,7 @@ class Curve {
     if (state === this.state) return;
     this.state = state;
     this.key = wanted.key;
-    if (wanted.say) this.say(wanted.say);
+    if (wanted.wait) this.say(wanted.wait);
     else if (wanted.show) this.draw(wanted.show, false);
     else if (wanted.ask) this.ask(wanted);
   }
@@ -98,14 +111,7 @@ class Curve {
   show(answer, { kind, ask }) {
     if (answer.error) this.say(answer.error, answer.error.startsWith("edits"));
     else if (kind === answer.kind) this.draw(answer, Boolean(this.edits));
-    else if (kind === "cpr") this.say(`${ask.file} ${OTHER_KIND}`);
-    else {
-      const [[a, b], [c, d]] = [answer.steps_range, answer.cfg_range];
-      this.say(
-        `A CPR for ${a} to ${b} steps and CFG ${+c.toFixed(2)} to ${+d.toFixed(2)}. ` +
-          "Connect cpr to Predict Ratios to see its curves.",
-      );
-    }
+    else this.say(kind === "cpr" ? noCpr(ask) : onlyCpr(answer));
   }
 
   say(sentence, badEdits = false) {

@@ -6,6 +6,7 @@ import { forgetAnswers } from "./answers.js";
 import { addCurve, keepCurvesUpToDate } from "./curve.js";
 import { followSubgraphs, kindOf, lastRun, rememberRun } from "./source.js";
 import { showText } from "./text.js";
+import { loadWords } from "./words.js";
 
 const WITH_CURVE = ["DCSolverPredictRatios", "DCSolverLoadRatios"];
 
@@ -40,6 +41,7 @@ app.registerExtension({
     if (kindOf(node) === "DCSolverCalibrate" && lastRun(node)?.curve) addCurve(node);
   },
   refreshComboInNodes: forgetAnswers,
+  init: loadWords,
   setup() {
     followSubgraphs();
     keepCurvesUpToDate();

@@ -2,6 +2,7 @@
 // through reroutes, into subgraphs and out of them.
 
 import { app } from "../../scripts/app.js";
+import { say } from "./words.js";
 
 const FROM_SUBGRAPH_INPUT = -10; // what a link says that starts at the subgraph's own input
 const BYPASSED = 4;
@@ -124,14 +125,14 @@ export function regressionOf(node) {
   const input = node.inputs.find((other) => other.name === "cpr");
   const { node: maker, hosts } = feedOf(node, input, hostsOf(node.graph));
   if (!maker) {
-    return { wait: "Choose a CPR file in Load Ratios, or run Calibrate Ratios Grid once." };
+    return { wait: say("Choose a CPR file in Load Ratios, or run Calibrate Ratios Grid once.") };
   }
   if (kindOf(maker) === "DCSolverLoadRatios") {
     const file = valueOf(maker, "file", hosts);
-    return file ? { file } : { wait: "Choose a CPR file in Load Ratios." };
+    return file ? { file } : { wait: say("Choose a CPR file in Load Ratios.") };
   }
   // A grid node tells itself what it made; of others only the last run of this node knows.
   const teller = kindOf(maker) === "DCSolverCalibrateGrid" ? maker : node;
   const cpr = lastRun(teller)?.cpr;
-  return cpr ? { cpr } : { wait: `Run ${maker.title} once to see its curve.` };
+  return cpr ? { cpr } : { wait: say("Run {title} once to see its curve.", maker) };
 }
