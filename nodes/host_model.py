@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dis
 import logging
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from typing import Any
 
 import comfy.model_sampling
@@ -17,10 +15,10 @@ from ..ratios import Identity
 from ..ratios.fingerprint import fingerprint, sample_hash
 from ..ratios.lookup import MERGE
 from ..solvers import FlowSchedule, Schedule, VPSchedule, discrete_time
+from .patch_names import label, name_of, remembers
 
 log = logging.getLogger("dc_solver")
 
-_LONGEST = 400
 #: Where the host's step caches keep what they saw.
 _CACHES = ("easycache", "lazycache")
 _GUIDING = (
@@ -110,7 +108,7 @@ def identity_of(
 
 def memory_between_calls(options: Mapping[str, Any]) -> list[str]:
     """The patches that remember earlier calls, which many trajectories at once would mix up."""
-    found = [_label(function) for function in _guiding(options) if _rebound(function)]
+    found = [label(function) for function in _guiding(options) if remembers(function)]
     caches = options.get("transformer_options", {})
     return sorted({*found, *(name for name in _CACHES if name in caches)})
 
@@ -156,7 +154,7 @@ def _flat(content: Any) -> Iterable[Any]:
 
 def _guidance_of(options: Mapping[str, Any], conditionings: Iterable[Iterable[Any]]) -> str | None:
     """What acts on the guidance beside CFG, by name and numbers; None where nothing does."""
-    found = {_name_of(function) for function in _guiding(options)}
+    found = {name_of(function) for function in _guiding(options)}
     for conditioning in conditionings:
         for entry in conditioning:
             # A conditioning of the graph is (tensor, options), one inside a run is the options.
@@ -179,47 +177,3 @@ def _guiding(options: Mapping[str, Any]) -> Iterable[Any]:
     for kind in (wrapping.PREDICT_NOISE, wrapping.CALC_COND_BATCH):
         for functions in wrappers.get(kind, {}).values():
             yield from functions
-
-
-def _label(function: Any) -> str:
-    """The node or class that a patch comes from."""
-    inner = getattr(function, "func", function)
-    return str(getattr(inner, "__qualname__", type(inner).__qualname__)).split(".")[0]
-
-
-def _name_of(function: Any) -> str:
-    """A patch with the settings that it has been given, but not with what it remembers."""
-    inner = getattr(function, "func", function)
-    values = [*getattr(function, "args", ()), *(getattr(function, "keywords", None) or {}).values()]
-    code = getattr(inner, "__code__", None)
-    moving = _rebound(function)
-    if code is None:  # an object that is called
-        values += getattr(inner, "__dict__", {}).values()
-    else:
-        for name, cell in zip(code.co_freevars, inner.__closure__ or ()):
-            if name not in moving:
-                with suppress(ValueError):  # not yet filled
-                    values.append(cell.cell_contents)
-    settings = [text for text in map(_setting, values) if text is not None]
-    return " ".join([_label(function), *settings])[:_LONGEST]
-
-
-def _rebound(function: Any) -> set[str]:
-    """The outer variables that a function sets, which are its memory between calls."""
-    code = getattr(getattr(function, "func", function), "__code__", None)
-    if code is None:
-        return set()
-    instructions = dis.get_instructions(code)
-    outer = set(code.co_freevars)
-    return {i.argval for i in instructions if i.opname == "STORE_DEREF"} & outer
-
-
-def _setting(value: Any) -> str | None:
-    if isinstance(value, float):
-        return f"{value:g}"
-    if isinstance(value, (int, str)):
-        return str(value)
-    if isinstance(value, (list, tuple, set, frozenset)):
-        parts = [_setting(part) for part in value]
-        return "/".join(part for part in parts if part is not None)
-    return None

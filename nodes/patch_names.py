@@ -1,0 +1,54 @@
+"""Names for the functions that packs put into a model, the same whenever they do the same."""
+
+from __future__ import annotations
+
+import dis
+from contextlib import suppress
+from typing import Any
+
+_LONGEST = 400
+
+
+def label(function: Any) -> str:
+    """The node or class that a patch comes from."""
+    inner = getattr(function, "func", function)
+    return str(getattr(inner, "__qualname__", type(inner).__qualname__)).split(".")[0]
+
+
+def name_of(function: Any) -> str:
+    """A patch with the settings that it has been given, but not with what it remembers."""
+    inner = getattr(function, "func", function)
+    values = [*getattr(function, "args", ()), *(getattr(function, "keywords", None) or {}).values()]
+    code = getattr(inner, "__code__", None)
+    holder = getattr(inner, "__self__", None) if code else inner
+    moving = remembers(function)
+    if holder is not None:  # an object that is called, or a method of one
+        values += getattr(holder, "__dict__", {}).values()
+    if code is not None:
+        for name, cell in zip(code.co_freevars, inner.__closure__ or ()):
+            if name not in moving:
+                with suppress(ValueError):  # not yet filled
+                    values.append(cell.cell_contents)
+    settings = [text for text in map(_setting, values) if text is not None]
+    return " ".join([label(function), *settings])[:_LONGEST]
+
+
+def remembers(function: Any) -> set[str]:
+    """The outer variables that a function sets, which are its memory between calls."""
+    code = getattr(getattr(function, "func", function), "__code__", None)
+    if code is None:
+        return set()
+    instructions = dis.get_instructions(code)
+    outer = set(code.co_freevars)
+    return {i.argval for i in instructions if i.opname == "STORE_DEREF"} & outer
+
+
+def _setting(value: Any) -> str | None:
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, (int, str)):
+        return str(value)
+    if isinstance(value, (list, tuple, set, frozenset)):
+        parts = [_setting(part) for part in value]
+        return "/".join(part for part in parts if part is not None)
+    return None

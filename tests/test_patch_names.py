@@ -1,0 +1,82 @@
+"""What a calibration is told apart by where a pack has patched the guidance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from dc_solver.nodes.patch_names import name_of
+
+
+def rescale(multiplier: float, mode: str = "all") -> Callable[[Any], Any]:
+    """A patch as most packs write it: a closure over the node's widgets."""
+
+    def patch(args: Any) -> Any:
+        return args * multiplier if mode == "all" else args
+
+    return patch
+
+
+class Guidance:
+    def __init__(self, scale: float, layers: list[int], weights: Any = None) -> None:
+        self.scale, self.layers, self.weights = scale, layers, weights
+
+    def __call__(self, args: Any) -> Any:
+        return args * self.scale
+
+    def patched(self, args: Any) -> Any:
+        return args
+
+
+def counting(scale: float) -> Callable[[Any], Any]:
+    calls = 0
+
+    def patch(args: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return args * scale
+
+    return patch
+
+
+@pytest.mark.parametrize(
+    ("patch", "name"),
+    [
+        (rescale(0.7), "rescale all 0.7"),
+        (rescale(0.7, "half"), "rescale half 0.7"),
+        (partial(rescale, 0.5), "rescale 0.5"),
+        (Guidance(3.0, [7, 8]), "Guidance 3 7/8"),
+        (partial(Guidance(3.0, [7]), 2), "Guidance 2 3 7"),
+        (Guidance(3.0, [7]).patched, "Guidance 3 7"),
+        (Guidance(3.0, [7], torch.ones(3)), "Guidance 3 7"),
+        (len, "len"),
+    ],
+)
+def test_a_patch_is_named_by_where_it_comes_from_and_its_settings(patch: Any, name: str) -> None:
+    assert name_of(patch) == name
+
+
+def test_what_a_patch_remembers_is_not_in_its_name() -> None:
+    patch = counting(2.0)
+    before = name_of(patch)
+    patch(1.0)
+    assert name_of(patch) == before == "counting 2"
+
+
+def test_a_long_setting_is_cut() -> None:
+    assert len(name_of(rescale(0.7, "x" * 10_000))) < 1000
+
+
+def test_a_variable_that_is_not_filled_yet_is_left_out() -> None:
+    def outer() -> Callable[[Any], Any]:
+        def patch(args: Any) -> Any:
+            return args * later
+
+        assert name_of(patch) == "test_a_variable_that_is_not_filled_yet_is_left_out"
+        later = 2.0
+        return patch
+
+    assert name_of(outer()) == "test_a_variable_that_is_not_filled_yet_is_left_out 2"
