@@ -14,8 +14,8 @@ import torch
 from ..ratios import Identity
 from ..ratios.fingerprint import fingerprint, sample_hash
 from ..ratios.lookup import MERGE
+from ..ratios.patch_names import label, name_of, remembers
 from ..solvers import FlowSchedule, Schedule, VPSchedule, discrete_time
-from .patch_names import label, name_of, remembers
 
 log = logging.getLogger("dc_solver")
 

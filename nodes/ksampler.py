@@ -6,10 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 from ..ratios import RatioSchedule
+from ..ratios.chosen import told
 from ..ratios.lookup import Choice
 from . import host, library
 from .options import CATEGORY, cfg, find_ratios, steps
-from .sampling import Wish, sample_dc_solver, told
+from .sampling import Wish, sample_dc_solver
 
 
 class DCSolverKSampler:

@@ -10,17 +10,11 @@ from ..ratios.lookup import Entry
 from . import host
 
 shelf = Library()
-_told: set[tuple[str, str]] = set()
 
 
 def entries() -> list[Entry]:
     """All readable calibrations, the newest first.  Of the others the log tells once."""
-    found, broken = shelf.entries(host.library_files())
-    for name, why in broken.items():
-        if (name, why) not in _told:
-            _told.add((name, why))
-            host.log.warning("DC-Solver: leaving out %s of the library (%s)", name, why)
-    return found
+    return shelf.readable(host.library_files(), host.log)
 
 
 def state() -> str:

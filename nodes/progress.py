@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from ..ratios.text import duration
 from . import host
 from .host_runs import GuidedModel
 
@@ -53,11 +54,3 @@ class Progress:
         if log:
             host.log.info("DC-Solver: %s", text)
         host.show_on_node(text, self._node)
-
-
-def duration(seconds: float) -> str:
-    """A time for people."""
-    if seconds < 90:
-        return f"{round(seconds)} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

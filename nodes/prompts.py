@@ -5,22 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ..ratios.prompts import DEFAULT_PROMPTS
 from . import host
 from .options import CATEGORY
 
 _MOST = 100
-_DEFAULT = """\
-a portrait photo of an old fisherman, weathered skin, soft window light
-a red fox walking through deep snow at sunrise
-a bowl of ramen on a wooden table, steam rising, top view
-a medieval castle on a cliff above the sea, oil painting
-a neon street in Tokyo at night in the rain, reflections on wet asphalt
-a watercolor of wild flowers in a glass vase, white background
-an isometric 3d render of a small cozy bookshop
-a woman dancing in a yellow dress, motion blur, studio photo
-an astronaut reading a newspaper on the moon, comic style
-a macro photo of a dew drop on a green leaf, shallow depth of field
-"""
 
 
 @dataclass(frozen=True)
@@ -49,7 +38,7 @@ class DCSolverPrompts:
             "required": {
                 "clip": ("CLIP", {"tooltip": "The text encoder of the model to calibrate."}),
                 "text": ("STRING", {
-                    "multiline": True, "default": _DEFAULT,
+                    "multiline": True, "default": DEFAULT_PROMPTS,
                     "tooltip": "One prompt a line; empty lines are left out. As many as the "
                     "calibration has seeds is best.",
                 }),

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from ..ratios import RatioSchedule
+from ..ratios.chosen import told
 from ..ratios.lookup import Choice
 from . import host, library
 from .options import CATEGORY, LOWER_ORDER, find_ratios, solver_settings
-from .sampling import Wish, sample_dc_solver, told
+from .sampling import Wish, sample_dc_solver
 
 
 class DCSolverSampler:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -48,6 +49,7 @@ class Library:
 
     def __init__(self) -> None:
         self._read: dict[Path, tuple[tuple[int, int], RatioSchedule | CPR | str]] = {}
+        self._told: set[tuple[str, str]] = set()
 
     def load(self, path: Path) -> RatioSchedule | CPR:
         """What the file holds.  Raises RatioFileError and OSError as :func:`load` does."""
@@ -79,6 +81,17 @@ class Library:
                 broken[name] = str(error)
         found.sort(key=lambda entry: entry[:2])
         return [(name, obj) for _, name, obj in found], broken
+
+    def readable(
+        self, files: Iterable[tuple[str, Path]], log: logging.Logger
+    ) -> list[tuple[str, RatioSchedule | CPR]]:
+        """What the named files hold, the newest first.  Of the others the log tells once."""
+        found, broken = self.entries(files)
+        for name, why in broken.items():
+            if (name, why) not in self._told:
+                self._told.add((name, why))
+                log.warning("DC-Solver: leaving out %s of the library (%s)", name, why)
+        return found
 
 
 def state_of(files: Iterable[tuple[str, Path]]) -> str:

@@ -70,3 +70,16 @@ def describe_cpr(cpr: CPR) -> str:
         total = sum(sum(report.calls.values()) for report in reports)
         lines.append(f"cost: {total} model calls x images")
     return "\n".join(lines)
+
+
+def describe(found: RatioSchedule | CPR) -> str:
+    """A report on either."""
+    return describe_cpr(found) if isinstance(found, CPR) else describe_ratios(found)
+
+
+def duration(seconds: float) -> str:
+    """A time for people."""
+    if seconds < 90:
+        return f"{round(seconds)} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -91,7 +91,8 @@ def sample(
         or better; no argument is written to.
 
     Raises:
-        TypeError, ValueError: an argument does not fit; the message says what was expected.
+        TypeError, ValueError: an argument does not fit, or the model returned NaN or infinity; the
+            message says what was expected.
     """
     if isinstance(ratios, SearchedRatios):
         check_takes_ratios(get_solver(solver))
@@ -123,7 +124,30 @@ def sample(
     if checked is None or all(ratio == 1.0 for ratio in checked):
         settings = replace(settings, dc_order=None)
     plan = make_plan(grid, schedule, settings, checked)
-    return run_plan(plan, grid.sigmas, model, x, extra_args, callback, disable)
+    finite: list[torch.Tensor] = []
+
+    def watch(seen: dict[str, Any]) -> None:
+        finite.append(torch.isfinite(seen["denoised"]).all())
+        if callback is not None:
+            callback(seen)
+
+    state = run_plan(plan, grid.sigmas, model, x, extra_args, watch, disable)
+    _check_finite(finite, grid.sigmas)
+    return state
+
+
+def _check_finite(finite: Sequence[torch.Tensor], sigmas: Sequence[float]) -> None:
+    """Raises ValueError naming the first step at which the model was not finite.
+
+    Asked once after the run: a question at every step would keep the host waiting for the device.
+    """
+    if not finite or bool(torch.stack(tuple(finite)).all()):
+        return
+    step = next(i for i, flag in enumerate(finite) if not flag)
+    raise ValueError(
+        f"model: expected finite outputs, got NaN or infinity in step {step + 1} of "
+        f"{len(sigmas) - 1} (sigma {sigmas[step]:.6g}); try another precision, or check the model."
+    )
 
 
 def run_plan(

@@ -381,3 +381,21 @@ def test_settings_of_gives_the_arguments_of_sample() -> None:
     how = {"schedule": VPSchedule(), "disable": True}
     by_settings = sample(Gaussian(), X, SIGMAS, ratios=stored.ratios, **settings_of(stored), **how)
     assert torch.equal(by_settings, sample(Gaussian(), X, SIGMAS, ratios=stored, **how))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("bad", [0, 2, 3])
+def test_a_model_that_is_not_finite_is_named_with_its_step(value: float, bad: int) -> None:
+    sigmas = [10.0, 5.0, 2.0, 1.0, 0.0]
+
+    def model(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        denoised = x / (1 + float(sigma[0]) ** 2)
+        if float(sigma[0]) == sigmas[bad]:
+            denoised.view(-1)[1] = value
+        return denoised
+
+    x = torch.full((2, 3), 10.0)
+    with pytest.raises(
+        ValueError, match=rf"NaN or infinity in step {bad + 1} of 4 \(sigma {sigmas[bad]:g}\)"
+    ):
+        sample(model, x, sigmas, schedule=VPSchedule())

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from dc_solver.nodes.patch_names import name_of
+from dc_solver.ratios.patch_names import name_of
 
 
 def rescale(multiplier: float, mode: str = "all") -> Callable[[Any], Any]:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import socket
-import subprocess
 import time
 import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Any
+
+from host_process import HostProcess
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -24,18 +22,16 @@ class PromptError(RuntimeError):
         self.messages = messages
 
 
-class ComfyServer:
+class ComfyServer(HostProcess):
     """ComfyUI with this checkout, the test nodes and the emoji models, in a folder of its own."""
 
     def __init__(self, comfy: Path, python: Path, folder: Path, *flags: str) -> None:
         """``flags`` are more of ComfyUI's own, such as ``--lowvram``."""
+        super().__init__("ComfyUI", folder / "comfyui.log")
         self._comfy = comfy
         self._python = python
         self._flags = flags
         self.folder = folder
-        self.log = folder / "comfyui.log"
-        self._port = 0
-        self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         nodes = self.folder / "custom_nodes"
@@ -49,58 +45,18 @@ class ComfyServer:
             (models / weights.name).symlink_to(weights)
         codec = ROOT / "demo/data/emoji_codec.safetensors"
         (self.inputs / codec.name).symlink_to(codec)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = free.getsockname()[1]
         command = [
             str(self._python), str(self._comfy / "main.py"), "--cpu", "--listen", "127.0.0.1",
-            "--port", str(self._port), "--base-directory", str(self.folder),
+            "--port", str(self.free_port()), "--base-directory", str(self.folder),
             "--disable-api-nodes", "--database-url", f"sqlite:///{self.folder / 'comfy.db'}",
             "--verbose", "INFO", "--preview-method", "auto", *self._flags,
         ]  # fmt: skip
-        env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-        with self.log.open("wb") as log:
-            self._process = subprocess.Popen(
-                command, stdout=log, stderr=subprocess.STDOUT, cwd=self._comfy, env=env
-            )
-        deadline = time.monotonic() + 180
-        while time.monotonic() < deadline:
-            if self._process.poll() is not None:
-                raise RuntimeError(f"ComfyUI ended at start:\n{self.log.read_text()[-4000:]}")
-            try:
-                self.get("/system_stats")
-                return
-            except (urllib.error.URLError, ConnectionError):
-                time.sleep(0.5)
-        self.stop()
-        raise RuntimeError(f"ComfyUI did not answer:\n{self.log.read_text()[-4000:]}")
+        self.launch(command, self._comfy, "/system_stats", 180)
 
-    def stop(self) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self._process.terminate()
-            try:
-                self._process.wait(20)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-        self._process = None
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
-
-    def get(self, path: str) -> Any:
-        with urllib.request.urlopen(f"{self.url}{path}", timeout=60) as answer:
-            return json.load(answer)
-
-    def post(self, path: str, content: Any) -> Any:
-        body = json.dumps(content).encode()
-        request = urllib.request.Request(
-            f"{self.url}{path}", body, {"Content-Type": "application/json"}
-        )
+    def post(self, path: str, content: Any, seconds: float = 60.0) -> Any:
+        """Raises PromptError where ComfyUI refuses."""
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                text = answer.read()
-                return json.loads(text) if text else None
+            return super().post(path, content, seconds)
         except urllib.error.HTTPError as error:
             raise PromptError(json.loads(error.read() or b"null")) from error
 
