@@ -7,7 +7,7 @@ from typing import Any
 from ..ratios import RatioSchedule, calibrate
 from ..ratios.text import describe_ratios
 from . import host
-from .calibration import run_calibration
+from .calibration import check_counts, run_calibration
 from .host_runs import GuidedModel
 from .options import (
     CATEGORY,
@@ -80,8 +80,7 @@ class DCSolverCalibrate:
     ) -> dict[str, Any]:
         name = scheduler if sigmas is None else "custom"
         grid = host.calculate_sigmas(model, scheduler, steps) if sigmas is None else sigmas
-        if len(grid) < 2:
-            raise ValueError(f"sigmas: expected two or more, got {len(grid)}; use 1 step or more.")
+        check_counts("steps", [len(grid) - 1], settings["dc_order"])
 
         def work(guided: GuidedModel, x: Any, **arguments: Any) -> list[RatioSchedule]:
             return [calibrate(guided.at(cfg), x, grid, cfg=cfg, **arguments)]

@@ -8,7 +8,7 @@ from ..ratios import RatioSchedule, calibrate_grid, fit_cpr
 from ..ratios.records import MOST_FITTED
 from ..ratios.text import describe_cpr
 from . import host, tokens
-from .calibration import run_calibration
+from .calibration import check_counts, run_calibration
 from .host_runs import GuidedModel
 from .options import (
     CATEGORY,
@@ -66,6 +66,18 @@ class DCSolverCalibrateGrid:
             "hidden": {"node": "UNIQUE_ID"},
         }  # fmt: skip
 
+    @classmethod
+    def VALIDATE_INPUTS(
+        cls, steps_list: str | None = None, cfg_list: str | None = None
+    ) -> bool | str:
+        """Refuse bad lists before anything runs; None is what another node makes."""
+        try:
+            if steps_list is not None and cfg_list is not None:
+                pairs(steps_list, cfg_list, dc_order=1)
+        except ValueError as error:
+            return str(error)
+        return True
+
     def calibrate(
         self,
         model: Any,
@@ -78,13 +90,7 @@ class DCSolverCalibrateGrid:
         vae: Any = None,
         **settings: Any,
     ) -> dict[str, Any]:
-        counts = [int(value) for value in numbers("steps_list", steps_list, whole=True)]
-        cfgs = numbers("cfg_list", cfg_list)
-        if len(counts) * len(cfgs) > MOST_FITTED:
-            raise ValueError(
-                f"steps_list, cfg_list: expected at most {MOST_FITTED} pairs, got "
-                f"{len(counts) * len(cfgs)}; a few of each are enough."
-            )
+        counts, cfgs = pairs(steps_list, cfg_list, settings["dc_order"])
         grids = [host.calculate_sigmas(model, scheduler, count) for count in counts]
 
         def work(guided: GuidedModel, x: Any, **arguments: Any) -> list[RatioSchedule]:
@@ -113,6 +119,19 @@ class DCSolverCalibrateGrid:
             "dc_cpr": [tokens.remember(cpr)],
         }
         return {"ui": shown, "result": (cpr, image, report, comparison)}
+
+
+def pairs(steps_list: str, cfg_list: str, dc_order: int) -> tuple[list[int], list[float]]:
+    """The step counts and the CFGs.  Raises ValueError where they make no sense."""
+    counts = [int(value) for value in numbers("steps_list", steps_list, whole=True)]
+    cfgs = numbers("cfg_list", cfg_list)
+    check_counts("steps_list", counts, dc_order)
+    if len(counts) * len(cfgs) > MOST_FITTED:
+        raise ValueError(
+            f"steps_list, cfg_list: expected at most {MOST_FITTED} pairs, got "
+            f"{len(counts) * len(cfgs)}; a few of each are enough."
+        )
+    return counts, cfgs
 
 
 def numbers(name: str, text: str, whole: bool = False) -> list[float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -94,6 +94,15 @@ def run_calibration(
         model, positives, negative, noise, min(batch, len(noise)), sigmas, inside
     )
     return found
+
+
+def check_counts(name: str, counts: Sequence[int], dc_order: int) -> None:
+    """Raises ValueError for numbers of steps at which no ratio acts."""
+    if min(counts) <= dc_order:
+        raise ValueError(
+            f"{name}: expected {dc_order + 1} or more, got {min(counts)}; with K = {dc_order} the "
+            f"first {dc_order} steps have no ratio, so there is nothing to calibrate."
+        )
 
 
 def prompts_hash(*conditionings: Any) -> str:

@@ -9,6 +9,7 @@ import hashlib
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,8 @@ Bar = Callable[[int, int, Preview], None]
 Previewer = Callable[[torch.Tensor], Preview] | None
 
 
-def block(message: str) -> Any:
-    """An output that stops whatever is connected to it, with this message."""
+def block(message: str | None) -> Any:
+    """An output that stops whatever is connected to it, with this message or silently."""
     return ExecutionBlocker(message)
 
 
@@ -98,11 +99,15 @@ def decode(vae: Any, model: Any, latents: torch.Tensor) -> torch.Tensor:
     return images.to("cpu")
 
 
-def show_on_node(text: str, node: str) -> None:
-    """Show a text on a node of the running graph, where there is a browser to show it."""
+def show_on_node(text: str, node: str, passing: bool = False) -> None:
+    """Show a text on a node of the running graph, where there is a browser to show it.
+
+    A ``passing`` one is taken back where the run ends early.
+    """
     server = prompt_server()
-    if server is not None and hasattr(server, "send_progress_text"):
-        server.send_progress_text(text, node)
+    if server is not None:
+        message = {"node": node, "text": text, "passing": passing}
+        server.send_sync("dc_solver.text", message, server.client_id)
 
 
 def prompt_server() -> Any:
@@ -183,6 +188,8 @@ def register_folder() -> None:
     if default not in paths:
         paths = [*paths, default]
     folder_paths.folder_names_and_paths[FOLDER] = (paths, {*endings, ".safetensors"})
+    with suppress(OSError):  # a read-only disk: there is nothing to find then
+        Path(default).mkdir(parents=True, exist_ok=True)
 
 
 def library_names() -> list[str]:

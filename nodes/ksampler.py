@@ -89,7 +89,8 @@ class DCSolverKSampler:
         latent = host.sample_custom(
             model, seed, cfg, sampler, sigmas, positive, negative, latent_image
         )
-        return {"ui": {"text": shown}, "result": (latent,)}
+        text = shown or ["nothing to sample: denoise or steps is 0"]
+        return {"ui": {"text": text}, "result": (latent,)}
 
 
 def _only_whole_runs(ratios: RatioSchedule) -> RatioSchedule:

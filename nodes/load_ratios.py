@@ -36,7 +36,10 @@ class DCSolverLoadRatios:
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {
             "required": {
-                "file": (host.library_names(), {"tooltip": f"A file in models/{host.FOLDER}."}),
+                "file": (
+                    host.library_names() or [""],  # an empty list would show "undefined"
+                    {"tooltip": f"A file in models/{host.FOLDER}."},
+                ),
             },
             "optional": {"edits": edits("file name")},
         }
@@ -81,6 +84,7 @@ class DCSolverLoadRatios:
 
 def _missing(file: str) -> tuple[RatioSchedule, CPR, str]:
     """What stands in for a file that this library lacks: plain UniPC, and a word why."""
-    why = f"{file} is not in this library: copy it to models/{host.FOLDER} and press R"
+    what = f"{file} is not in this library" if file else "the library is empty"
+    why = f"{what}: copy a calibration to models/{host.FOLDER} and press R"
     host.log.warning("DC-Solver: %s", why)
     return (missing_ratios(why), missing_cpr(why), why)

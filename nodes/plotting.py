@@ -58,11 +58,13 @@ class Pictures:
     def compare(self, titles: Sequence[str]) -> Shown:
         """UniPC, DC-Solver and the reference, a row a seed; ``titles`` say of what setting.
 
-        Without pictures the image is an ExecutionBlocker that says what is missing.
+        Without pictures the image is an ExecutionBlocker: what shows them is passed over, and the
+        log says what is missing.
         """
         if not self._finals:
-            why = "connect a VAE" if self._vae is None else "set check_seeds to 1 or more"
-            return [], host.block(f"There is no comparison to show: {why}.")
+            why = "needs a VAE" if self._vae is None else "needs check_seeds of 1 or more"
+            host.log.info("DC-Solver: no pictures to compare, which %s", why)
+            return [], host.block(None)
         previews, images = [], []
         for finals, title in zip(self._finals, titles):
             columns = [

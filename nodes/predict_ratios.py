@@ -49,4 +49,4 @@ class DCSolverPredictRatios:
             host.log.warning("DC-Solver prediction: %s", note)
         report = describe_ratios(found)
         shown = {"cpr": tokens.remember(cpr), "steps": steps, "cfg": cfg}
-        return {"ui": {"text": [report], "dc_run": [shown]}, "result": (found, report)}
+        return {"ui": {"dc_run": [shown]}, "result": (found, report)}  # the curve tells the rest

@@ -53,4 +53,4 @@ class Progress:
     def _say(self, text: str, log: bool = True) -> None:
         if log:
             host.log.info("DC-Solver: %s", text)
-        host.show_on_node(text, self._node)
+        host.show_on_node(text, self._node, passing=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..ratios import CPR, RatioSchedule, save
-from ..ratios.library import free_path, path_in
+from ..ratios.files import SUFFIX
+from ..ratios.library import free_path, path_in, usable_name
 from . import host
 from .missing import why_missing
 from .options import CATEGORY
@@ -35,20 +36,15 @@ class DCSolverSaveRatios:
             },
         }  # fmt: skip
 
-    @classmethod
-    def VALIDATE_INPUTS(cls, name: str) -> bool | str:
-        """Refuse a bad name before anything runs, not after the calibration."""
-        try:
-            path_in(host.library_folder(), name)
-        except ValueError as error:
-            return str(error)
-        return True
-
     def save(self, ratios: RatioSchedule | CPR, name: str, overwrite: bool) -> dict[str, Any]:
         why = why_missing(ratios)
         if why is not None:
             raise ValueError(f"ratios: expected some to save, got none ({why}).")
-        path = path_in(host.library_folder(), name)
+        # Refusing a name would lose the calibration, which has run by now.
+        path = path_in(host.library_folder(), usable_name(name))
         written = save(ratios, path if overwrite else free_path(path))
         host.log.info("DC-Solver: saved %s", written.name)
-        return {"ui": {"text": [f"saved as {written.name} in models/{host.FOLDER}"]}}
+        told = f"saved as {written.name} in models/{host.FOLDER}"
+        if path.stem != name.strip().removesuffix(SUFFIX):
+            told += f" (a file cannot be called {name[:80]!r})"
+        return {"ui": {"text": [told]}}

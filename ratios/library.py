@@ -34,6 +34,16 @@ def path_in(folder: Path, name: str) -> Path:
     return folder / f"{stem}{SUFFIX}"
 
 
+def usable_name(name: str) -> str:
+    """``name``, or one as near to it as a file can have; ``calibration`` for an empty one."""
+    stem = _FORBIDDEN.sub("_", name.strip().removesuffix(SUFFIX)).strip(". ")
+    while len(stem.encode("utf-8", "replace")) > _LONGEST:
+        stem = stem[:-1].rstrip(". ")
+    if stem.split(".")[0].lower() in _DEVICES:
+        stem = f"_{stem}"
+    return stem or "calibration"
+
+
 def free_path(path: Path) -> Path:
     """``path``, or where that is taken the first of its numbered variants that is not."""
     if not path.exists():

@@ -9,6 +9,7 @@ from ..solvers import Schedule
 from .cpr import CPR
 from .matching import SAME_POINT, part_at, place_of, same_grid
 from .schedule import Identity, RatioSchedule, settings_of
+from .text import counted
 
 #: Guidance scales this close are the same.
 SAME_CFG = 0.05
@@ -95,8 +96,29 @@ def choose(library: Iterable[Entry], run: Run) -> Choice:
     beside = f" with {here.guidance}" if here.guidance else ""
     return Choice(
         reason=f"for this model the library has {'; '.join(known[:_TOLD])}{more}; nothing for "
-        f"{run.steps} steps at CFG {run.cfg:g}{beside} on these sigmas"
+        f"{counted(run.steps)} at CFG {run.cfg:g}{beside}{_where(of_model, run)}"
     )
+
+
+def _where(entries: Iterable[Entry], run: Run) -> str:
+    """What keeps calibrations of the same steps and CFG from serving a run."""
+    assert run.cfg is not None
+    same = [
+        found
+        for _, found in entries
+        if (
+            found.covers(run.steps, run.cfg)
+            if isinstance(found, CPR)
+            else found.steps == run.steps
+            and found.cfg is not None
+            and abs(found.cfg - run.cfg) <= SAME_CFG
+        )
+    ]
+    if not same:
+        return ""
+    if not any(_same_solver(found, run) for found in same):
+        return "" if run.identity.guidance else " with these solver settings"
+    return " on the sigmas of this run: another schedule, denoise or shift"
 
 
 def with_grid(ratios: RatioSchedule, run_grid: GridOf, schedule: Schedule) -> RatioSchedule:
@@ -210,7 +232,7 @@ def _label(found: RatioSchedule | CPR) -> str:
         steps = f"a CPR for {found.steps_range[0]} to {found.steps_range[1]} steps"
         cfg = f"CFG {found.cfg_range[0]:g} to {found.cfg_range[1]:g}"
     else:
-        steps = f"{found.steps} steps"
+        steps = counted(found.steps)
         cfg = "any CFG" if found.cfg is None else f"CFG {found.cfg:g}"
     on = f" on {found.identity.scheduler}" if found.identity.scheduler else ""
     beside = f" with {found.identity.guidance}" if found.identity.guidance else ""

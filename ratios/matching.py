@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from ..solvers import Schedule
 from .schedule import RatioSchedule
+from .text import counted
 
 #: Two sigmas this close in half-logSNR (5% in sigma) are the same point of a schedule.
 SAME_POINT = 0.05
@@ -25,7 +26,7 @@ def carry_over(found: RatioSchedule, sigmas: Sequence[float], schedule: Schedule
     steps = max(len(values) - 1, 0)
     if found.sigmas is None:
         if steps != found.steps:
-            reason = f"the ratios are for {found.steps} steps and this run has {steps}"
+            reason = f"the ratios are for {counted(found.steps)} and this run has {steps}"
             return _plain(found, values, reason)
         if found.start is not None and not _same_point(found.start, values[0], schedule):
             reason = f"the ratios are for runs from sigma {found.start:.4g}, not {values[0]:.4g}"
@@ -43,14 +44,14 @@ def carry_over(found: RatioSchedule, sigmas: Sequence[float], schedule: Schedule
         ratios.append(found.ratios[at] if at is not None and acts else 1.0)
         hits += acts
     if hits == 0:
-        known_grid = f"{found.steps} steps"
+        known_grid = counted(found.steps)
         if found.identity.scheduler:
             known_grid += f" on {found.identity.scheduler}"
         return _plain(
             found,
             values,
-            f"the ratios are for the grid of {known_grid}, and this run of {steps} steps shares "
-            "none that they act on; calibrate or predict for these settings",
+            f"the ratios are for {known_grid}, and the sigmas of this run of {counted(steps)} are "
+            "others: another schedule, denoise or shift; calibrate or predict for it",
         )
     note = f"{hits} of {steps} steps have the ratio of the same step of the calibrated grid"
     return replace(
@@ -60,7 +61,7 @@ def carry_over(found: RatioSchedule, sigmas: Sequence[float], schedule: Schedule
 
 def _plain(found: RatioSchedule, sigmas: list[float], reason: str) -> RatioSchedule:
     count = max(len(sigmas) - 1, 0)
-    note = f"{reason}: sampling without compensation"
+    note = f"{reason}; sampling as plain UniPC"
     return replace(
         found,
         ratios=(1.0,) * count,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ..solvers import SOLVERS
 from .cpr import CPR
-from .schedule import RatioSchedule
+from .schedule import RatioSchedule, Report
 
 
 def describe_ratios(schedule: RatioSchedule) -> str:
@@ -15,14 +15,12 @@ def describe_ratios(schedule: RatioSchedule) -> str:
     cfg = "unknown CFG" if schedule.cfg is None else f"CFG {schedule.cfg:g}"
     scheduler = schedule.identity.scheduler
     grid = f" on {scheduler}" if scheduler else ""
-    lines = [
-        f"DC-Solver ratios: {schedule.steps} steps at {cfg}{grid}, {schedule.origin}",
-        "ratios: " + "  ".join(f"{ratio:.3f}" for ratio in schedule.ratios),
-        f"solver: {schedule.solver} order {schedule.order} {schedule.variant}, K = "
-        f"{schedule.dc_order} in {schedule.variable}",
-    ]
-    base = SOLVERS["unipc" if schedule.solver == "dc_solver" else schedule.solver].label
+    lines = [f"DC-Solver ratios: {counted(schedule.steps)} at {cfg}{grid}, {schedule.origin}"]
     report = schedule.report
+    if report is not None:
+        lines += _gain(report, SOLVERS["unipc" if schedule.solver == "dc_solver" else
+                                       schedule.solver].label)  # fmt: skip
+    lines.append("ratios: " + "  ".join(f"{ratio:.3f}" for ratio in schedule.ratios))
     if report is not None:
         calls = report.calls
         lines.append(
@@ -30,22 +28,30 @@ def describe_ratios(schedule: RatioSchedule) -> str:
             f"search {calls['search']}, check {calls['check']}), {report.calls_per_point:.0f} for "
             f"each of the {report.points} search seeds"
         )
-        if report.gain is None:
-            lines.append("error: not checked on other seeds")
-        else:
-            before, after = _rms(report.errors_plain), _rms(report.errors)
-            lines.append(
-                f"error on {report.check_points} check seeds: {report.gain:.2f} of {base}'s (rms "
-                f"{before:.3g} to {after:.3g}), "
-                f"{report.gain_over_dpmpp_2m or 0.0:.2f} of DPM-Solver++(2M)'s on the same sigmas "
-                f"(geometric means); {round((report.share_worse or 0.0) * report.check_points)} of "
-                f"{report.check_points} images got worse"
-            )
-        if report.verdict == "not better":
-            found = "  ".join(f"{ratio:.3f}" for ratio in report.found)
-            lines.append(f"not better than {base} there, so the ratios stay 1 (found: {found})")
+    lines.append(
+        f"solver: {schedule.solver} order {schedule.order} {schedule.variant}, K = "
+        f"{schedule.dc_order} in {schedule.variable}"
+    )
     lines += [f"note: {note}" for note in schedule.notes]
     return "\n".join(lines)
+
+
+def _gain(report: Report, base: str) -> list[str]:
+    """How much better than the solver without ratios, on seeds that were not searched on."""
+    if report.gain is None:
+        return ["error: not checked on other seeds"]
+    before, after = _rms(report.errors_plain), _rms(report.errors)
+    seeds = f"{report.check_points} check seed{'' if report.check_points == 1 else 's'}"
+    lines = [
+        f"error on {seeds}: {report.gain:.2f} of {base}'s (rms {before:.3g} to {after:.3g}), "
+        f"{report.gain_over_dpmpp_2m or 0.0:.2f} of DPM-Solver++(2M)'s on the same sigmas "
+        f"(geometric means); {round((report.share_worse or 0.0) * report.check_points)} of "
+        f"{report.check_points} got worse"
+    ]
+    if report.verdict == "not better":
+        found = "  ".join(f"{ratio:.3f}" for ratio in report.found)
+        lines.append(f"not better than {base} there, so the ratios stay 1 (found: {found})")
+    return lines
 
 
 def _rms(errors: Sequence[float]) -> float:
@@ -75,6 +81,10 @@ def describe_cpr(cpr: CPR) -> str:
 def describe(found: RatioSchedule | CPR) -> str:
     """A report on either."""
     return describe_cpr(found) if isinstance(found, CPR) else describe_ratios(found)
+
+
+def counted(steps: int) -> str:
+    return "1 step" if steps == 1 else f"{steps} steps"
 
 
 def duration(seconds: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from dc_solver.ratios.library import free_path, path_in
+from dc_solver.ratios.library import free_path, path_in, usable_name
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,3 +43,21 @@ def test_a_taken_name_gets_a_number(tmp_path: Path) -> None:
     assert free_path(path).name == "one_02.safetensors"
     free_path(path).write_bytes(b"")
     assert free_path(path).name == "one_03.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("my model", "my model"),
+        ("a.safetensors", "a"),
+        ("../out", "_out"),
+        ("a/b\\c", "a_b_c"),
+        ("..", "calibration"),
+        ("  ", "calibration"),
+        ("con.txt", "_con.txt"),
+        ("\u00e9" * 200, "\u00e9" * 60),
+    ],
+)
+def test_any_name_becomes_one_that_a_file_can_have(tmp_path: Path, name: str, file: str) -> None:
+    assert usable_name(name) == file
+    assert path_in(tmp_path, usable_name(name)).parent == tmp_path

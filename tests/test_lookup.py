@@ -62,10 +62,11 @@ def test_an_exact_calibration_is_taken_as_it_is() -> None:
         (run(grid(5), None), "no single CFG"),
         (run(grid(5), 7.1), "nothing for 5 steps at CFG 7.1"),
         (run(grid(6)), "5 steps at CFG 7 on simple; nothing for 6 steps at CFG 7"),
-        (run(grid(5, "karras")), "nothing for 5 steps"),
+        (run(grid(5, "karras")), "nothing for 5 steps at CFG 7 on the sigmas of this run: another"),
         (run(tuple(s * 1.02 for s in grid(5))), "nothing for 5 steps"),
-        (run(grid(5), guidance="RescaleCFG 0.7"), "with RescaleCFG 0.7 on these sigmas"),
-        (replace(run(grid(5)), solver={**run(()).solver, "order": 3}), "nothing for 5 steps"),
+        (run(grid(5), guidance="RescaleCFG 0.7"), "5 steps at CFG 7 with RescaleCFG 0.7"),
+        (replace(run(grid(5)), solver={**run(()).solver, "order": 3}),
+         "nothing for 5 steps at CFG 7 with these solver settings"),
     ],
 )  # fmt: skip
 def test_a_calibration_of_something_else_is_not_taken_and_the_reason_told(

@@ -24,14 +24,14 @@ def test_a_tail_gets_the_ratios_of_its_own_steps() -> None:
     head = carry_over(FOUND, SIGMAS[:4], VPSchedule())
     assert head.ratios == (1.0, 1.0, 1.1)
     short = carry_over(FOUND, SIGMAS[3:], VPSchedule())
-    assert not short.active and "without compensation" in short.notes[-1]
+    assert not short.active and "as plain UniPC" in short.notes[-1]
 
 
 def test_steps_of_no_such_grid_get_one() -> None:
     mixed = carry_over(FOUND, (14.6, 5.0, 2.3, 1.16, 0.3, 0.0), VPSchedule())
     assert mixed.ratios == (1.0, 1.0, 1.1, 1.0, 1.0) and "1 of 5" in mixed.notes[-1]
     other = carry_over(FOUND, (10.0, 3.0, 1.5, 0.0), VPSchedule())
-    assert not other.active and "without compensation" in other.notes[-1]
+    assert not other.active and "as plain UniPC" in other.notes[-1]
     assert FOUND.notes == (), "the argument is left as it is"
 
 

@@ -42,7 +42,7 @@ def test_the_report_is_told_in_figures() -> None:
     assert "898 model calls x images (reference 768, search 100, check 30)" in told
     assert "90 for each of the 10 search seeds" in told
     assert "1.00 of UniPC's (rms 1 to 1), 0.50 of DPM-Solver++(2M)'s" in told
-    assert "1 of 2 images got worse" in told
+    assert "1 of 2 got worse" in told
 
 
 def test_errors_before_and_after_are_told() -> None:

@@ -10,6 +10,18 @@ window.dc = {
 
   widget: (kind, name) => dc.node(kind).widgets.find((widget) => widget.name === name),
 
+  // As if ComfyUI's server had sent it.
+  async event(name, detail) {
+    const { api } = await import("/scripts/api.js");
+    api.dispatchEvent(new CustomEvent(name, { detail }));
+  },
+
+  // What people can read in a node: the text that is on the page, not the widget's value.
+  told(kind) {
+    const { element } = dc.widget(kind, "dc_solver_text");
+    return element.isConnected && element.offsetHeight > 10 ? element.innerText : "";
+  },
+
   chart: (kind) => dc.widget(kind, "dc_solver_curve").element,
 
   // As a front end does when a user moves a widget.

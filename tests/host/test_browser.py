@@ -282,11 +282,33 @@ def test_edits_reach_python_and_the_run_is_told(front: Front) -> None:
     front.until(f"dc.widget('{PREDICT}', 'edits').value")
     values = front.drawn()["values"]
     front.run()
-    front.until("dc.widget('DCSolverPlotRatios', 'dc_solver_text').value.includes('ratios')")
-    text = front.js("dc.widget('DCSolverPlotRatios', 'dc_solver_text').value")
+    front.until("dc.told('DCSolverPlotRatios').includes('ratios')")
+    text = front.js("dc.told('DCSolverPlotRatios')")
     assert "ratios: " + "  ".join(f"{value:.3f}" for value in values) in text
     assert "note: set by hand: step 4" in text
     front.picture("classic-run")
+
+
+def test_a_node_tells_in_both_modes_also_after_a_change(front: Front, mode: str) -> None:
+    """Vue nodes render no widget that is made after a value has changed."""
+    front.js("dc.open(() => dc.add('DCSolverKSampler', 40, 20))")
+    front.js("dc.move('DCSolverKSampler', 'cfg', 3.5)")
+    front.js("dc.node('DCSolverKSampler').onExecuted({ text: ['ratios 1.000 1.120'] })")
+    front.until("dc.told('DCSolverKSampler') === 'ratios 1.000 1.120'")
+    front.picture(f"{mode}-told")
+
+
+def test_progress_is_told_and_taken_back_by_cancel(front: Front, mode: str) -> None:
+    front.js("dc.open(() => dc.add('DCSolverCalibrate', 40, 20))")
+    front.js("dc.move('DCSolverCalibrate', 'cfg', 3.5)")
+    assert front.js("dc.told('DCSolverCalibrate')") == ""
+    front.js(
+        "dc.event('dc_solver.text', { node: dc.node('DCSolverCalibrate').id, "
+        "text: '25 of about 174 model calls', passing: true })"
+    )
+    front.until("dc.told('DCSolverCalibrate').startsWith('25 of')")
+    front.js("dc.event('execution_interrupted', {})")
+    front.until("dc.told('DCSolverCalibrate') === 'Cancelled.'")
 
 
 def test_a_grid_is_drawn_once_it_has_run(front: Front) -> None:

@@ -108,11 +108,11 @@ def test_cost_time_and_previews_are_shown_while_it_runs(comfy: ComfyServer) -> N
             if isinstance(message, bytes):
                 kind = int.from_bytes(message[:4], "big")
                 pictures += kind in (1, 4)
-                if kind == 3:
-                    told.append(message[8:].decode("utf-8", "replace"))
                 continue
             event = json.loads(message)
             data = event.get("data", {})
+            if event["type"] == "dc_solver.text" and data["node"] == "cal":
+                told.append(data["text"])
             if event["type"] == "progress" and data.get("node") == "cal":
                 values.append(data["value"] / data["max"])
             if event["type"] in ("execution_success", "execution_error", "execution_interrupted"):

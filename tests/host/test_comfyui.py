@@ -227,10 +227,15 @@ def test_bad_input_is_refused_with_a_reason(comfy: ComfyServer) -> None:
     graph = model_graph("eps", emoji.points([1]).conditions, comfy.inputs)
     graph["cal"] = node("DCSolverCalibrate", **inputs(), **few, steps=4, cfg=CFG,
                         scheduler="simple")  # fmt: skip
-    for name in ("../out", "a/b", "C:\\x", "nul", ""):
+    names = {"../out": "_out", "a/b": "a_b", "C:\\x": "C__x", "nul": "_nul", "": "calibration"}
+    for name, file in names.items():
         graph["keep"] = node("DCSolverSaveRatios", ratios=["cal", 0], name=name, overwrite=False)
-        with pytest.raises(PromptError, match="name: expected"):
-            comfy.run(graph)
+        (told,) = comfy.run(graph)["keep"]["text"]
+        assert told.startswith(f"saved as {file}.safetensors in") and "cannot be called" in told
+        assert (comfy.library / f"{file}.safetensors").is_file()
+    graph["cal"]["inputs"]["steps"] = 2
+    with pytest.raises(PromptError, match="steps: expected 3 or more, got 2"):
+        comfy.run(graph)
     load = {"load_it": node("DCSolverLoadRatios", file="../../secret.safetensors"),
             "plot": node("DCSolverPlotRatios", ratios=["load_it", 0])}  # fmt: skip
     with pytest.raises(PromptError):

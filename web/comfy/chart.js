@@ -4,7 +4,6 @@ import { say, short } from "./words.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const MARGIN = { left: 34, right: 10, top: 8, bottom: 17 };
-const STYLES = new URL("./curve.css", import.meta.url).href;
 
 function svg(name, attributes = {}, text = "") {
   const element = document.createElementNS(SVG, name);
@@ -41,10 +40,8 @@ function heights({ ratios, before, ratio_range: fitted }) {
 
 export class Chart {
   constructor() {
-    if (!document.querySelector(`link[href="${STYLES}"]`)) {
-      document.head.append(Object.assign(html("link", ""), { rel: "stylesheet", href: STYLES }));
-    }
     this.element = html("div", "dc-curve");
+    this.element.dataset.state = "empty";
     this.title = html("span", "dc-title");
     this.reset = Object.assign(html("button", "dc-reset", say("Reset")), { type: "button" });
     this.plot = svg("svg", { class: "dc-plot", role: "group", "aria-label": say("Ratios by step") });
@@ -59,6 +56,7 @@ export class Chart {
     head.append(this.title, this.reset);
     this.element.append(head, this.plot, this.ranges, this.notes, this.message);
     this.answer = null;
+    this.said = "";
     this.marked = null;
     new ResizeObserver(() => this.draw()).observe(this.plot);
   }
@@ -66,6 +64,7 @@ export class Chart {
   // One sentence in place of a curve.
   say(sentence, canReset = false) {
     this.answer = null;
+    this.said = sentence;
     this.element.dataset.state = "message";
     this.message.textContent = sentence;
     this.reset.hidden = !canReset;

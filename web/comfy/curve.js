@@ -2,6 +2,7 @@
 
 import { app } from "../../scripts/app.js";
 import { addressOf, answersSince, answerTo, knownAnswer } from "./answers.js";
+import { Box } from "./box.js";
 import { Chart } from "./chart.js";
 import { makeEditable } from "./edit.js";
 import { kindOf, lastRun, regressionOf, valueOf } from "./source.js";
@@ -11,8 +12,6 @@ import { say, short } from "./words.js";
 const NAME = "dc_solver_curve";
 const HEIGHT = 196;
 const SENTENCE_HEIGHT = 88;
-const AWAY = 60; // frames after which a node that is in no open graph is gone
-const live = new Set();
 
 // What a node's curve shows now: a sentence, something to ask the server, or a finished answer.
 const WANTED = {
@@ -52,29 +51,29 @@ function onlyCpr({ steps_range: [a, b], cfg_range: range }) {
   );
 }
 
-class Curve {
+class Curve extends Box {
   constructor(node) {
-    this.node = node;
-    this.chart = new Chart();
+    const chart = new Chart();
+    super(node, NAME, chart.element);
+    this.chart = chart;
     this.edits = node.widgets?.find((widget) => widget.name === "edits");
     this.predicts = kindOf(node) === "DCSolverPredictRatios";
     this.held = false;
     this.unrecorded = false;
     makeEditable(this.chart, this);
-    this.widget = node.addDOMWidget(NAME, NAME, this.chart.element, {
-      serialize: false,
-      hideOnZoom: false,
-      getMinHeight: () => (this.chart.answer || this.predicts ? HEIGHT : SENTENCE_HEIGHT),
-    });
-    this.widget.serialize = false;
     if (this.edits) hide(this.edits);
-    live.add(this);
+  }
+
+  needs() {
+    const { answer, said } = this.chart ?? {};
+    if (answer || this.predicts) return HEIGHT;
+    return said ? SENTENCE_HEIGHT : 0;
   }
 
   // Cheap enough for every frame: asks nothing unless something has changed.
   update() {
     if (this.held) return;
-    this.settle();
+    super.update();
     const wanted = WANTED[kindOf(this.node)](this.node);
     if (wanted.ask) wanted.ask.edits = this.editsOf(wanted.key);
     const state = JSON.stringify([wanted, answersSince()]);
@@ -176,16 +175,6 @@ class Curve {
     else if (event.type === "pointermove") canvas.processMouseMove(event);
     else if (event.type === "pointerup") canvas.processMouseUp(event);
   }
-
-  // Vue nodes leave out the element of a widget of ours where they are too early a version, or
-  // where they go on from another node with the same id, as after an undo.
-  settle() {
-    const { element } = this.chart;
-    if (element.isConnected || !LiteGraph.vueNodesMode) return;
-    if (this.node.graph !== app.canvas.graph) return;
-    const body = document.querySelector(`[data-testid="node-body-${this.node.id}"]`);
-    (body?.querySelector(".lg-node-widgets [node-type]:empty") ?? body)?.append(element);
-  }
 }
 
 function hide(widget) {
@@ -206,44 +195,6 @@ function readEdits(text) {
 
 export function addCurve(node) {
   if (node.widgets?.some((widget) => widget.name === NAME)) return;
-  const curve = new Curve(node);
-  const { onAdded, onRemoved } = node;
-  node.onAdded = function (...args) {
-    live.add(curve);
-    return onAdded?.apply(this, args);
-  };
-  node.onRemoved = function (...args) {
-    live.delete(curve);
-    curve.chart.element.remove();
-    return onRemoved?.apply(this, args);
-  };
+  new Curve(node);
   growToFit(node);
-}
-
-// Whether a node is part of the open workflow.  ComfyUI does not tell the nodes inside a subgraph
-// when their workflow is closed.
-function isOpen({ graph, id }, root) {
-  const known = graph === root || [...(root.subgraphs?.values() ?? [])].includes(graph);
-  return known && Boolean(graph.getNodeById(id));
-}
-
-export function keepCurvesUpToDate() {
-  const told = new Set();
-  const frame = () => {
-    const root = app.rootGraph ?? app.graph;
-    for (const curve of live) {
-      try {
-        if (!curve.node.graph) continue;
-        if (isOpen(curve.node, root)) {
-          curve.away = 0;
-          curve.update();
-        } else if ((curve.away = (curve.away ?? 0) + 1) > AWAY) live.delete(curve);
-      } catch (error) {
-        if (!told.has(error.message)) console.error("DC-Solver: no curve for now", error);
-        told.add(error.message);
-      }
-    }
-    requestAnimationFrame(frame);
-  };
-  requestAnimationFrame(frame);
 }

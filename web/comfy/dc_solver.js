@@ -3,12 +3,18 @@
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { forgetAnswers } from "./answers.js";
-import { addCurve, keepCurvesUpToDate } from "./curve.js";
-import { followSubgraphs, kindOf, lastRun, rememberRun } from "./source.js";
-import { showText } from "./text.js";
+import { keepBoxesUpToDate } from "./box.js";
+import { addCurve } from "./curve.js";
+import { finished, followRuns } from "./running.js";
+import { followSubgraphs, kindOf, rememberRun } from "./source.js";
+import { addText, showText } from "./text.js";
 import { loadWords } from "./words.js";
 
-const WITH_CURVE = ["DCSolverPredictRatios", "DCSolverLoadRatios"];
+const WITH_CURVE = ["DCSolverPredictRatios", "DCSolverLoadRatios", "DCSolverCalibrate"];
+const WITH_TEXT = [
+  "DCSolverKSampler", "DCSolverSampler", "DCSolverCalibrate", "DCSolverCalibrateGrid",
+  "DCSolverPlotRatios", "DCSolverSaveRatios",
+];
 
 // ComfyUI keeps showing the last preview of a run in place of the pictures that came of it.
 function dropPreview(node) {
@@ -27,24 +33,22 @@ app.registerExtension({
       if (shown?.images?.length) dropPreview(this);
       if (shown?.dc_cpr) rememberRun(this, { cpr: shown.dc_cpr[0] });
       if (shown?.dc_run) rememberRun(this, shown.dc_run[0]);
-      if (shown?.dc_curve) {
-        rememberRun(this, { curve: shown.dc_curve[0] });
-        addCurve(this);
-      }
-      if (shown?.text?.length) showText(this, shown.text.join("\n"));
+      if (shown?.dc_curve) rememberRun(this, { curve: shown.dc_curve[0] });
+      if (!WITH_TEXT.includes(nodeData.name)) return;
+      finished(this);
+      if (shown?.text) showText(this, shown.text.join("\n"));
     };
   },
   nodeCreated(node) {
     if (WITH_CURVE.includes(kindOf(node))) addCurve(node);
-  },
-  loadedGraphNode(node) {
-    if (kindOf(node) === "DCSolverCalibrate" && lastRun(node)?.curve) addCurve(node);
+    if (WITH_TEXT.includes(kindOf(node))) addText(node);
   },
   refreshComboInNodes: forgetAnswers,
   init: loadWords,
   setup() {
     followSubgraphs();
-    keepCurvesUpToDate();
+    keepBoxesUpToDate();
+    followRuns();
     api.addEventListener("execution_success", forgetAnswers);
     api.addEventListener("reconnected", forgetAnswers);
   },

@@ -1,0 +1,41 @@
+// What a running node tells before it is done: how far a calibration is, which ratios were chosen.
+
+import { api } from "../../scripts/api.js";
+import { app } from "../../scripts/app.js";
+import { showText } from "./text.js";
+import { say } from "./words.js";
+
+const under_way = new Map(); // node -> true while what it tells is only for now
+
+// The node of an id such as "12", or "12:3" inside a subgraph.
+function nodeOf(id) {
+  let graph = app.rootGraph ?? app.graph;
+  let node = null;
+  for (const part of String(id).split(":")) {
+    node = graph?.getNodeById(Number(part)) ?? graph?.getNodeById(part);
+    graph = node?.subgraph;
+  }
+  return node;
+}
+
+function tell({ detail: { node: id, text, passing } }) {
+  const node = nodeOf(id);
+  if (!node) return;
+  if (passing) under_way.set(node, true);
+  else under_way.delete(node);
+  showText(node, text);
+}
+
+// A run that ends early must not leave "2 min left" behind.
+function stop(sentence) {
+  for (const node of under_way.keys()) showText(node, sentence);
+  under_way.clear();
+}
+
+export const finished = (node) => under_way.delete(node);
+
+export function followRuns() {
+  api.addEventListener("dc_solver.text", tell);
+  api.addEventListener("execution_interrupted", () => stop(say("Cancelled.")));
+  api.addEventListener("execution_error", () => stop(""));
+}
