@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = ("solvers", "ratios", "demo", "nodes")
+PARTS = ("solvers", "ratios", "demo", "nodes", "scripts.webui")
 
 
 def main() -> int:

@@ -11,6 +11,7 @@ from browser import CPR, EIGHT, FITTED, RATIOS, Front, new_tab
 from comfy_server import ComfyServer
 from dc_solver import ratios
 from dc_solver.ratios import RatioSchedule
+from forge_server import ForgeServer
 
 
 @pytest.fixture(scope="session")
@@ -56,3 +57,16 @@ def shelf(comfy: ComfyServer, front: Front, empty_library: None) -> Iterator[Non
     front.failures.clear()
     yield
     assert not front.failures
+
+
+@pytest.fixture(scope="session")
+def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForgeServer]:
+    path, python = os.environ.get("FORGE_PATH"), os.environ.get("FORGE_PYTHON")
+    if not path or not python:
+        pytest.skip("needs a Forge: set FORGE_PATH to its folder and FORGE_PYTHON to its Python")
+    server = ForgeServer(Path(path), Path(python), tmp_path_factory.mktemp("forge"))
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
