@@ -1,0 +1,38 @@
+"""The WebUI's way into the pack: the sampler first, then what may fail without taking it away."""
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+
+from modules import errors, scripts
+
+# The pack's folder has names that other extensions may have too, so it is loaded under one of its
+# own and everything in it is imported relatively.
+NAME = "sd_webui_dc_solver"
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def part(name):
+    if NAME not in sys.modules:
+        spec = importlib.util.spec_from_file_location(
+            NAME, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
+        )
+        sys.modules[NAME] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[NAME])
+    return importlib.import_module(f"{NAME}.scripts.webui.{name}")
+
+
+def attempt(what, action):
+    try:
+        return action()
+    except Exception:
+        errors.report(f"DC-Solver: {what} cannot be used; the sampler can", exc_info=True)
+
+
+part("registration").register_sampler()
+attempt("its settings", lambda: part("settings").register())
+attempt("its tab", lambda: part("tab").register())
+attempt("its axes for X/Y/Z plots", lambda: part("axes").register())
+# The host registers every class in here that is a Script.
+DCSolverScript = attempt("its accordion", lambda: part("accordion").make(scripts.Script))

@@ -1,0 +1,38 @@
+"""What the pack adds to the WebUI's samplers."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from modules import script_callbacks, sd_samplers
+from modules.sd_samplers_common import SamplerData
+
+from .sampler import DCSolverSampler
+
+NAME = "DC-Solver"
+_ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def register_sampler() -> None:
+    """Put DC-Solver into the dropdowns, once.
+
+    "Automatic" means the schedule Simple, whose grid ComfyUI has too, so they share calibrations.
+    """
+    script_callbacks.on_before_ui(_leave_the_path)
+    if NAME in sd_samplers.all_samplers_map:
+        return  # after Reload UI, or another pack's of this name
+    data = SamplerData(NAME, DCSolverSampler, ["dc_solver"], {"scheduler": "simple"})
+    sd_samplers.all_samplers.append(data)
+    sd_samplers.all_samplers_map[NAME] = data
+    sd_samplers.set_samplers()
+
+
+def _leave_the_path() -> None:
+    """Take the pack's folder off ``sys.path``, where Forge leaves that of every extension.
+
+    Its names, such as ``nodes`` and ``demo``, would be found by others.
+    """
+    for entry in list(sys.path):
+        if entry and Path(entry).resolve() == _ROOT:
+            sys.path.remove(entry)
