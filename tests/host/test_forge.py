@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 import threading
 import time
@@ -264,25 +265,25 @@ def test_bad_input_is_told_and_samples(forge: ForgeServer) -> None:
 
 
 def test_xyz_plot_has_the_axes(forge: ForgeServer) -> None:
-    grid = ["[DC-Solver] Ratios", "Off, Automatic"]
     titles = forge.get("/sdapi/v1/script-info")
     xyz = next(info for info in titles if info["name"] == "x/y/z plot" and not info["is_img2img"])
     labels = next(a["choices"] for a in xyz["args"] if a["label"] == "X type")
-    for name in ("Ratios", "Order", "K"):
-        assert f"[DC-Solver] {name}" in labels
     ratios.save(calibration(forge), forge.library / "five.safetensors")
-    values = [info["value"] for info in xyz["args"]]
-    by_label = {a["label"]: k for k, a in enumerate(xyz["args"])}
-    values[by_label["X type"]] = labels.index(grid[0])
-    values[by_label["X values"]] = grid[1]
-    answer = forge.post(
-        "/sdapi/v1/txt2img",
-        {"prompt": "a fox", "steps": 5, "width": 64, "height": 64, "cfg_scale": 7, "seed": 3,
-         "sampler_name": "DC-Solver", "scheduler": "Simple", "script_name": "x/y/z plot",
-         "script_args": values}, 300,
-    )  # fmt: skip
-    import json
 
-    texts = json.loads(answer["info"])["infotexts"]
-    assert any("DC ratios: none" in text for text in texts)
-    assert any("DC ratios: 1 1 1.12 0.91 1.05" in text for text in texts)
+    def infotexts(axis: str, values: list[str]) -> list[str]:
+        x, nothing = [labels.index(axis), "", values], [0, "", []]
+        switches: list[Any] = [True, False, False, False, False, False, False, 0, False]
+        answer = forge.post(
+            "/sdapi/v1/txt2img",
+            {"prompt": "a fox", "steps": 5, "width": 64, "height": 64, "cfg_scale": 7, "seed": 3,
+             "sampler_name": "DC-Solver", "scheduler": "Simple", "script_name": "x/y/z plot",
+             "script_args": [*x, *nothing, *nothing, *switches]}, 300,
+        )  # fmt: skip
+        return list(json.loads(answer["info"])["infotexts"])[-len(values) :]
+
+    off, found = infotexts("[DC-Solver] Ratios", ["Off", "Automatic"])
+    assert "DC ratios: none" in off and "DC ratios: 1 1 1.12 0.91 1.05" in found
+    second, third = infotexts("[DC-Solver] Order", ["2", "3"])
+    assert "DC order" not in second and "DC order: 3" in third and "DC ratios: none" in third
+    (one,) = infotexts("[DC-Solver] K", ["1"])
+    assert "DC ratios: 1 1 1.12 0.91 1.05" in one, "the ratios bring their own K"

@@ -16,6 +16,7 @@ def before(params):
     calls.append({
         "x": params.x.detach().clone().cpu(),
         "sigma": params.sigma.detach().clone().cpu(),
+        "grid": torch.tensor(params.denoiser.sampler.grid),
     })  # fmt: skip
 
 
@@ -42,7 +43,7 @@ class Recorder(scripts.Script):
             tensors["latents"] = torch.as_tensor(ps.samples).detach().cpu().contiguous()
         save_file(tensors, FOLDER / f"{number}.safetensors")
         told = {"calls": len(calls), "sigmas": [float(c["sigma"][0]) for c in calls],
-                "grid": getattr(p.sampler, "grid", [])}  # fmt: skip
+                "grid": calls[-1]["grid"].tolist() if calls else []}  # fmt: skip
         (FOLDER / f"{number}.json").write_text(json.dumps(told))
 
 
