@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -30,7 +30,7 @@ class Processing:
 class KDiffusionSampler:
     """As the host's: it owns the denoiser and asks for the sigmas of the whole schedule."""
 
-    grids: dict[str, Callable[[int], torch.Tensor]] = {}
+    grids: ClassVar[dict[str, Callable[[int], torch.Tensor]]] = {}
 
     def __init__(self, function: Any, sd_model: Any, options: Any = None) -> None:
         self.func = function
