@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = ("solvers", "ratios", "demo", "nodes", "scripts.webui")
+PARTS = ("solvers", "ratios", "demo", "nodes", "scripts.webui", "web")
 
 
 def main() -> int:

@@ -1,0 +1,148 @@
+"""A calibration at work in the background, and what the fields of the page ask for."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Any
+
+from modules import call_queue, shared
+
+from ...ratios import CPR, RatioSchedule, fit_cpr, save
+from ...ratios.library import free_path, path_in
+from ...ratios.text import duration
+from . import library
+from .calibrating import Job, run
+
+log = logging.getLogger("dc_solver")
+
+
+class Work:
+    """One calibration on a thread of its own, and what is known of it."""
+
+    def __init__(self, job: Job, name: str) -> None:
+        self.job = job
+        self.path = path_in(library.folder(), name)
+        self.stop = False
+        self.done, self.total = 0, 0
+        self.began: float | None = None
+        self.result: RatioSchedule | CPR | None = None
+        self.curves: list[RatioSchedule] = []
+        self.message = "waiting for the image that is being made"
+        self.thread = threading.Thread(target=self._run, name="dc-solver-calibration")
+
+    def _run(self) -> None:
+        with call_queue.queue_lock:
+            if self.stop:
+                self.message = "stopped"
+                return
+            shared.state.begin(job="dc-solver-calibration")
+            try:
+                on_main_thread(self._calibrate)
+            finally:
+                shared.state.end()
+
+    def _calibrate(self) -> None:
+        """Every failure ends up in the message: nobody else would see it."""
+        try:
+            found = run(self.job, self._progress, lambda: self.stop)
+            if found is None:
+                self.message = "stopped; nothing was saved"
+                return
+            self.curves = found
+            self.result = found[0] if len(found) == 1 else fit_cpr(found)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path = save(self.result, free_path(self.path))
+            self.message = f"saved as {self.path.name}; the next image uses it"
+        except Exception as error:
+            log.exception("DC-Solver: the calibration failed")
+            self.message = f"failed: {error}"
+
+    def _progress(self, done: int, total: int) -> None:
+        self.done, self.total = done, total
+        if done and self.began is None:
+            self.began = time.monotonic()
+            self.first = done
+        shared.state.sampling_steps, shared.state.sampling_step = total, done
+
+    def told(self) -> str:
+        """Where it is, in a few words."""
+        if not self.total:
+            return "starting" if self.began else self.message
+        left = ""
+        if self.began is not None and self.done > self.first:
+            each = (time.monotonic() - self.began) / (self.done - self.first)
+            left = f", {duration(each * (self.total - self.done))} left"
+        return f"{self.done} of about {self.total} model calls of one image{left}"
+
+
+def on_main_thread(action: Any) -> None:
+    """Call it where the host generates: Forge has a thread for that, A1111 has not."""
+    try:
+        from modules_forge import main_thread
+    except ImportError:
+        action()
+        return
+    main_thread.run_and_wait_result(action)
+
+
+def job_of(
+    prompts: str,
+    negative: str,
+    steps: str,
+    cfgs: str,
+    scheduler: str,
+    width: float,
+    height: float,
+    first_seed: float,
+    seeds: float,
+    check_seeds: float,
+    batch: float,
+    name: str,
+) -> tuple[Job, str]:
+    """A job of what the fields say, and the name of its file.
+
+    Raises ValueError where a field does not make sense.
+    """
+    lines = tuple(line.strip() for line in prompts.splitlines() if line.strip())
+    if not lines:
+        raise ValueError("prompts: expected one or more, one a line.")
+    counts = tuple(dict.fromkeys(int(n) for n in _numbers("steps", steps, 1, 1000)))
+    scales = tuple(dict.fromkeys(_numbers("CFG", cfgs, 0, 100)))
+    if len(counts) * len(scales) > 32:
+        raise ValueError("steps, CFG: expected at most 32 pairs of the two.")
+    job = Job(
+        prompts=lines,
+        negative=negative,
+        steps=counts,
+        cfgs=scales,
+        scheduler=scheduler,
+        width=int(width) // 8 * 8,
+        height=int(height) // 8 * 8,
+        first_seed=max(int(first_seed), 0),
+        seeds=max(int(seeds), 1),
+        check_seeds=max(int(check_seeds), 0),
+        batch=max(int(batch), 1),
+    )
+    return job, name.strip() or _name_of(job)
+
+
+def _numbers(field: str, text: str, low: float, high: float) -> list[float]:
+    words = text.replace(",", " ").split()
+    try:
+        found = [float(word) for word in words]
+    except ValueError:
+        found = []
+    if not found or not all(low <= value <= high for value in found):
+        raise ValueError(f"{field}: expected numbers from {low:g} to {high:g} such as 5, 8; got "
+                         f"{text[:40]!r}.")  # fmt: skip
+    return found
+
+
+def _name_of(job: Job) -> str:
+    def span(values: tuple[Any, ...]) -> str:
+        return f"{min(values):g}" if len(values) == 1 else f"{min(values):g}-{max(values):g}"
+
+    model = getattr(getattr(shared.sd_model, "sd_checkpoint_info", None), "model_name", "model")
+    return f"{model[:60]} {span(job.steps)} steps CFG {span(job.cfgs)}"

@@ -1,0 +1,157 @@
+"""The tab in a real Forge: calibrate, interrupt, use the result; the accordion and its paste."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser import new_tab
+from dc_solver import ratios
+from dc_solver.ratios import CPR, RatioSchedule
+from forge_server import ForgeServer
+from graphs import node
+
+ACCORDION = "#txt2img_script_container"
+
+
+class Tab:
+    """The page of a user of the WebUI."""
+
+    def __init__(self, page: Any, pictures: Path) -> None:
+        self.page = page
+        self._pictures = pictures
+
+    def open(self, name: str) -> None:
+        self.page.locator(f"#tabs > .tab-nav > button:has-text('{name}')").first.click()
+
+    def calibrate(self, **fields: str) -> None:
+        """Fill the fields and start."""
+        self.open("DC-Solver")
+        self.page.locator("#dc_panel .tab-nav button:has-text('Calibrate')").click()
+        for name, value in fields.items():
+            field = self.page.locator(f"#dc_solver_{name}")
+            box = field.locator("input[type=number], textarea, input[type=text]").first
+            box.fill(value)
+            box.press("Tab")
+        self.page.locator("#dc_solver_calibrate").click()
+
+    def says(self, pattern: str, seconds: float = 240.0) -> str:
+        """Wait for these words in the bar."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            text = self.page.locator("#dc_solver_progress").inner_text()
+            if re.search(pattern, text):
+                return str(text)
+            self.page.wait_for_timeout(100)
+        raise AssertionError(f"expected {pattern}, the bar says {text!r}")
+
+    def picture(self, name: str) -> None:
+        self.page.wait_for_timeout(500)
+        self.page.screenshot(path=self._pictures / f"{name}.png", full_page=True)
+
+
+@pytest.fixture(scope="module")
+def tab(forge: ForgeServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
+    folder = os.environ.get("DC_SOLVER_SCREENSHOTS")
+    pictures = Path(folder) if folder else tmp_path_factory.mktemp("screenshots")
+    pictures.mkdir(parents=True, exist_ok=True)
+    with new_tab() as page:
+        page.goto(f"{forge.url}/?__theme=dark")
+        page.wait_for_selector("#tabs > .tab-nav > button", timeout=120000)
+        page.wait_for_timeout(4000)
+        yield Tab(page, pictures)
+
+
+@pytest.fixture(autouse=True)
+def empty(forge: ForgeServer) -> None:
+    forge.library.mkdir(parents=True, exist_ok=True)
+    for file in forge.library.iterdir():
+        file.unlink()
+
+
+SMALL = {"width": "64", "height": "64", "seeds": "2", "check": "1"}
+
+
+def test_a_calibration_is_made_saved_and_used(forge: ForgeServer, tab: Tab) -> None:
+    tab.calibrate(**SMALL, **{"steps": "4", "cfgs": "6", "name": "made here"})
+    tab.says(r"\d+ of about \d+ model calls")
+    tab.picture("forge-calibrating")
+    tab.says("saved as made here.safetensors")
+    report = tab.page.locator("#dc_solver_report textarea").input_value()
+    assert "4 steps at CFG 6 on simple" in report
+    tab.picture("forge-calibrated")
+    found = ratios.load(forge.library / "made here.safetensors")
+    assert isinstance(found, RatioSchedule) and found.report is not None
+    assert found.steps == 4 and found.cfg == 6.0 and found.identity.prediction == "eps"
+    assert found.report.points == 2 and found.report.check_points == 1
+    run = forge.txt2img(steps=4, cfg_scale=6.0)
+    used = "DC file: made here.safetensors" in run.infotext
+    assert used, run.infotext
+    assert len(run.x) == 4
+
+
+def test_several_settings_make_a_cpr(forge: ForgeServer, tab: Tab) -> None:
+    fields = {**SMALL, "check": "0"}
+    tab.calibrate(**fields, **{"steps": "4, 5", "cfgs": "3 6", "name": "any"})
+    tab.says("saved as any.safetensors")
+    found = ratios.load(forge.library / "any.safetensors")
+    assert isinstance(found, CPR)
+    assert found.steps_range == (4, 5) and found.cfg_range == (3.0, 6.0)
+    run = forge.txt2img(steps=5, cfg_scale=4.5)
+    expected = found.predict(5, 4.5)
+    if expected.active:
+        words = " ".join(f"{value:.6g}" for value in expected.ratios)
+        assert f"DC ratios: {words}" in run.infotext
+
+
+def test_interrupt_stops_it_and_saves_nothing(forge: ForgeServer, tab: Tab) -> None:
+    right = forge.txt2img().images
+    tab.calibrate(**{**SMALL, "seeds": "10"},
+                  **{"steps": "10", "cfgs": "6", "name": "never"})  # fmt: skip
+    tab.says(r"[1-9]\d* of about \d+ model calls")
+    tab.page.locator("#dc_solver_interrupt").click()
+    tab.says("stopped; nothing was saved", 30)
+    assert not list(forge.library.iterdir())
+    assert forge.txt2img().images == right
+
+
+def test_bad_fields_are_told(forge: ForgeServer, tab: Tab) -> None:
+    tab.calibrate(**SMALL, **{"steps": "a few", "cfgs": "6", "name": "x"})
+    tab.says("steps: expected numbers", 30)
+    tab.calibrate(**SMALL, **{"steps": "4", "cfgs": "6", "name": "../x"})
+    tab.says("name: expected", 30)
+
+
+def test_the_infotext_pastes_into_the_accordion(forge: ForgeServer, tab: Tab) -> None:
+    tab.open("Txt2img")
+    box = tab.page.locator("#txt2img_prompt textarea")
+    infotext = (
+        "a fox\nSteps: 5, Sampler: DC-Solver, Schedule type: Simple, CFG scale: 6, Seed: 3, "
+        "Size: 64x64, DC ratios: 1 1 1.12 0.91 1.05, DC order: 3"
+    )
+    box.fill(infotext)
+    tab.page.locator("#paste").first.click()
+    tab.page.wait_for_timeout(3000)
+    script = tab.page.locator(ACCORDION)
+    script.locator(".label-wrap:has-text('DC-Solver')").first.click()
+    tab.page.wait_for_timeout(1000)
+    tab.picture("forge-accordion")
+    assert script.get_by_label("Typed ratios").input_value() == "1 1 1.12 0.91 1.05"
+    assert script.get_by_label("Order", exact=True).input_value() == "3"
+    assert script.get_by_label("Ratios", exact=True).input_value() == "As typed"
+
+
+def test_a_file_of_the_tab_loads_in_comfyui(forge: ForgeServer, tab: Tab, comfy: Any) -> None:
+    tab.calibrate(**SMALL, **{"steps": "4", "cfgs": "6", "name": "shared"})
+    tab.says("saved as shared.safetensors")
+    comfy.library.mkdir(parents=True, exist_ok=True)
+    content = (forge.library / "shared.safetensors").read_bytes()
+    (comfy.library / "shared.safetensors").write_bytes(content)
+    graph = {"load": node("DCSolverLoadRatios", file="shared.safetensors"),
+             "plot": node("DCSolverPlotRatios", ratios=["load", 0])}  # fmt: skip
+    assert "4 steps at CFG 6 on simple" in comfy.run(graph)["plot"]["text"][0]
