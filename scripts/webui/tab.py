@@ -113,10 +113,10 @@ def _calibrate_page() -> None:
                 width = gr.Slider(64, 2048, 512, step=8, **_named("width", "Width"))
                 height = gr.Slider(64, 2048, 512, step=8, **_named("height", "Height"))
             with gr.Row():
-                seeds = gr.Slider(1, 32, 10, step=1, **_named("seeds", "Seeds to search on"))
-                check = gr.Slider(0, 32, 3, step=1, **_named("check", "Seeds to check on"))
+                seeds = gr.Slider(1, 32, 10, step=1, **_named("seeds", "Search seeds"))
+                check = gr.Slider(0, 32, 3, step=1, **_named("check", "Check seeds"))
             with gr.Row():
-                batch = gr.Slider(1, 16, 1, step=1, **_named("batch", "Images a model call"))
+                batch = gr.Slider(1, 16, 1, step=1, **_named("batch", "Batch size"))
                 first = gr.Number(1, precision=0, **_named("first", "First seed"))
             name = gr.Textbox(
                 "",
@@ -130,7 +130,7 @@ def _calibrate_page() -> None:
     with gr.Row():
         report = gr.Textbox("", lines=12, label="Report", interactive=False,
                             elem_id="dc_solver_report")  # fmt: skip
-        curves = gr.Plot(label="Ratios")
+        curves = gr.Plot(show_label=False)
     fields = [prompts, negative, steps, cfgs, scheduler, width, height, first, seeds, check, batch,
               name]  # fmt: skip
     go.click(start, fields, [bar, report, curves], show_progress=False)

@@ -26,6 +26,21 @@ def test_the_nodes_are_found_by_search(front: Front) -> None:
     front.says("Choose a CPR file in Load Ratios, or run Calibrate Ratios Grid once.")
 
 
+def test_the_menu_opens_the_panel_or_says_how_to_start_it(front: Front) -> None:
+    front.start()
+    front.js("window.open = (address) => { window.opened = address; }")
+    front.js("app.extensionManager.setting.set('DCSolver.PanelAddress', 'http://127.0.0.1:9')")
+    front.js("app.extensionManager.command.execute('DCSolver.OpenPanel')")
+    toast = front.page.locator(".p-toast-message:has-text('python . panel')")
+    toast.wait_for()
+    front.picture("panel-not-running")
+    assert front.js("window.opened ?? ''") == ""
+    here = f"{front.comfy.url}/"
+    front.js(f"app.extensionManager.setting.set('DCSolver.PanelAddress', '{here}')")
+    front.js("app.extensionManager.command.execute('DCSolver.OpenPanel')")
+    front.until(f"window.opened === '{here}'")
+
+
 @pytest.mark.parametrize("palette", ["dark", "light"])
 @pytest.mark.parametrize("vue", [False, True], ids=["classic", "vue"])
 def test_both_themes_are_readable(front: Front, palette: str, vue: bool) -> None:

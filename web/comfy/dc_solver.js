@@ -6,6 +6,7 @@ import { forgetAnswers } from "./answers.js";
 import { keepBoxesUpToDate } from "./box.js";
 import { addCurve } from "./curve.js";
 import { finished, followRuns } from "./running.js";
+import { panelCommands, panelMenu, panelSettings } from "./panel.js";
 import { followSubgraphs, kindOf, rememberRun } from "./source.js";
 import { addText, showText } from "./text.js";
 import { loadWords } from "./words.js";
@@ -25,6 +26,9 @@ function dropPreview(node) {
 
 app.registerExtension({
   name: "DCSolver",
+  commands: panelCommands,
+  menuCommands: panelMenu,
+  settings: panelSettings,
   beforeRegisterNodeDef(nodeType, nodeData) {
     if (!nodeData.name.startsWith("DCSolver")) return;
     const { onExecuted } = nodeType.prototype;
