@@ -18,7 +18,7 @@ from .schedule import VERDICTS, Identity, RatioSchedule, Report, settings_of
 
 FORMAT = "dc_solver"
 VERSION = 1
-PACK_VERSION = "0.2.0"
+PACK_VERSION = "0.3.0"
 
 MOST_STEPS = 1000
 MOST_FITTED = 256
