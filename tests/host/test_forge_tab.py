@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from browser import new_tab
+from comfy_server import ComfyServer
 from dc_solver import ratios
 from dc_solver.ratios import CPR, RatioSchedule
 from forge_server import ForgeServer
@@ -146,12 +147,30 @@ def test_the_infotext_pastes_into_the_accordion(forge: ForgeServer, tab: Tab) ->
     assert script.get_by_label("Ratios", exact=True).input_value() == "As typed"
 
 
-def test_a_file_of_the_tab_loads_in_comfyui(forge: ForgeServer, tab: Tab, comfy: Any) -> None:
+def test_a_calibration_of_the_tab_is_found_by_comfyui(
+    forge: ForgeServer, tab: Tab, comfy: ComfyServer
+) -> None:
+    """By itself, for the same checkpoint; and its loader node reads the file."""
     tab.calibrate(**SMALL, **{"steps": "4", "cfgs": "6", "name": "shared"})
     tab.says("saved as shared.safetensors")
-    comfy.library.mkdir(parents=True, exist_ok=True)
     content = (forge.library / "shared.safetensors").read_bytes()
     (comfy.library / "shared.safetensors").write_bytes(content)
-    graph = {"load": node("DCSolverLoadRatios", file="shared.safetensors"),
-             "plot": node("DCSolverPlotRatios", ratios=["load", 0])}  # fmt: skip
-    assert "4 steps at CFG 6 on simple" in comfy.run(graph)["plot"]["text"][0]
+    checkpoints = comfy.folder / "models" / "checkpoints"
+    checkpoints.mkdir(exist_ok=True)
+    (checkpoints / forge.checkpoint.name).symlink_to(forge.checkpoint)
+    text = {"clip": ["ckpt", 1]}
+    graph = {
+        "load": node("DCSolverLoadRatios", file="shared.safetensors"),
+        "plot": node("DCSolverPlotRatios", ratios=["load", 0]),
+        "ckpt": node("CheckpointLoaderSimple", ckpt_name=forge.checkpoint.name),
+        "positive": node("CLIPTextEncode", **text, text="a fox"),
+        "negative": node("CLIPTextEncode", **text, text=""),
+        "latent": node("EmptyLatentImage", width=64, height=64, batch_size=1),
+        "ks": node("DCSolverKSampler", model=["ckpt", 0], positive=["positive", 0],
+                   negative=["negative", 0], latent_image=["latent", 0], seed=3, steps=4, cfg=6.0,
+                   scheduler="simple", denoise=1.0),
+        "keep": node("SaveLatent", samples=["ks", 0], filename_prefix="shared"),
+    }  # fmt: skip
+    shown = comfy.run(graph)
+    assert "4 steps at CFG 6 on simple" in shown["plot"]["text"][0]
+    assert "(shared.safetensors in the library)" in shown["ks"]["text"][0]
