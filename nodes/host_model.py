@@ -12,8 +12,7 @@ import comfy.samplers
 import torch
 
 from ..ratios import Identity
-from ..ratios.fingerprint import fingerprint, sample_hash
-from ..ratios.lookup import MERGE
+from ..ratios.fingerprint import fingerprint, patches_hash
 from ..ratios.patch_names import label, name_of, remembers
 from ..solvers import FlowSchedule, Schedule, VPSchedule, discrete_time
 
@@ -94,7 +93,7 @@ def identity_of(
     prediction = prediction_of(model.get_model_object("model_sampling"))
     found, lora = None, None
     try:
-        found, lora = fingerprint(_weights(model)), _lora_of(model)
+        found, lora = fingerprint(_weights(model)), patches_hash(model.patches)
     except (AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
         log.warning("DC-Solver: this model cannot be recognised (%s)", error)
     return Identity(
@@ -125,31 +124,6 @@ def _weights(model: Any) -> dict[str, torch.Tensor]:
         # The quantised tensors of the host hold their values in one of another kind.
         found[name.removeprefix("_orig_mod.")] = getattr(original, "_qdata", original)
     return found
-
-
-def _lora_of(model: Any) -> str | None:
-    """A hash over the patches on the weights; None where there are none.
-
-    That of a merge of models begins with the word, for it is another model.
-    """
-    parts: list[Any] = []
-    merged = False
-    for key in sorted(model.patches, key=str):
-        for strength, patch, strength_model, *_ in model.patches[key]:
-            merged = merged or strength_model != 1.0 or isinstance(patch, list)
-            parts += [key, strength, strength_model, type(patch).__name__]
-            content = getattr(patch, "weights", patch)
-            tensors = [part for part in _flat(content) if isinstance(part, torch.Tensor)]
-            parts += tensors[:1]
-    return f"{MERGE if merged else ''}{sample_hash(parts)}" if parts else None
-
-
-def _flat(content: Any) -> Iterable[Any]:
-    if isinstance(content, (tuple, list)):
-        for part in content:
-            yield from _flat(part)
-    else:
-        yield content
 
 
 def _guidance_of(options: Mapping[str, Any], conditionings: Iterable[Iterable[Any]]) -> str | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,8 @@ import torch
 _WEIGHTS = 16
 _VALUES = 4096
 _LONGEST = 32
+#: How the LoRA hash of an identity begins where the patches are another model's weights.
+MERGE = "merge "
 #: What has a sign in each value; integers and packed kinds are another's format.
 _SIGNED = {
     torch.float64,
@@ -53,6 +56,31 @@ def sample_hash(parts: Iterable[str | float | torch.Tensor]) -> str:
             digest.update(str(part).encode())
         digest.update(b";")
     return digest.hexdigest()[:16]
+
+
+def patches_hash(patches: Mapping[str, Sequence[Sequence[Any]]]) -> str | None:
+    """A hash over the LoRA patches on weights; None where there are none.
+
+    ``patches`` are those on each weight, as ``(strength, patch, strength of the model, ...)``.  The
+    hash of a merge of models begins with :data:`MERGE`, for it is another model.
+    """
+    parts: list[Any] = []
+    merged = False
+    for key in sorted(patches, key=str):
+        for strength, patch, strength_model, *_ in patches[key]:
+            merged = merged or strength_model != 1.0 or isinstance(patch, list)
+            parts += [key, strength, strength_model, type(patch).__name__]
+            content = getattr(patch, "weights", patch)
+            parts += [part for part in _flat(content) if isinstance(part, torch.Tensor)][:1]
+    return f"{MERGE if merged else ''}{sample_hash(parts)}" if parts else None
+
+
+def _flat(content: Any) -> Iterable[Any]:
+    if isinstance(content, (tuple, list)):
+        for part in content:
+            yield from _flat(part)
+    else:
+        yield content
 
 
 def _values(weight: torch.Tensor, count: int = _VALUES) -> torch.Tensor:

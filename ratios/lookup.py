@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from ..solvers import Schedule
 from .cpr import CPR
+from .fingerprint import MERGE
 from .matching import SAME_POINT, part_at, place_of, same_grid
 from .schedule import Identity, RatioSchedule, settings_of
 from .text import counted
@@ -17,8 +18,6 @@ SAME_CFG = 0.05
 SAME_SIGMA = 0.01
 #: At scales up to here a LoRA is often one that makes another model of it (Turbo, LCM, Lightning).
 DISTILLED_CFG = 2.0
-#: How the LoRA hash of an identity begins where the patches are another model's weights.
-MERGE = "merge "
 _TOLD = 3
 
 GridOf = Callable[[str, int], Sequence[float] | None]

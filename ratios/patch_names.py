@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+import re
 from contextlib import suppress
 from typing import Any
 
@@ -20,10 +21,11 @@ def name_of(function: Any) -> str:
     inner = getattr(function, "func", function)
     values = [*getattr(function, "args", ()), *(getattr(function, "keywords", None) or {}).values()]
     code = getattr(inner, "__code__", None)
-    holder = getattr(inner, "__self__", None) if code else inner
     moving = remembers(function)
-    if holder is not None:  # an object that is called, or a method of one
-        values += getattr(holder, "__dict__", {}).values()
+    # An object that is called, or a method of one.
+    holder = getattr(inner, "__self__", None) if code else inner
+    held = getattr(holder, "__dict__", {})
+    values += (value for name, value in held.items() if name not in moving)
     if code is not None:
         for name, cell in zip(code.co_freevars, inner.__closure__ or ()):
             if name not in moving:
@@ -34,19 +36,26 @@ def name_of(function: Any) -> str:
 
 
 def remembers(function: Any) -> set[str]:
-    """The outer variables that a function sets, which are its memory between calls."""
-    code = getattr(getattr(function, "func", function), "__code__", None)
+    """The outer variables and own attributes that a function sets: its memory between calls."""
+    inner = getattr(function, "func", function)
+    code = getattr(inner, "__code__", None)
+    if code is None:
+        call = getattr(type(inner), "__call__", None)  # noqa: B004
+        code = getattr(call, "__code__", None)
     if code is None:
         return set()
-    instructions = dis.get_instructions(code)
+    instructions = list(dis.get_instructions(code))
     outer = set(code.co_freevars)
-    return {i.argval for i in instructions if i.opname == "STORE_DEREF"} & outer
+    found = {i.argval for i in instructions if i.opname == "STORE_DEREF"} & outer
+    return found | {i.argval for i in instructions if i.opname == "STORE_ATTR"}
 
 
 def _setting(value: Any) -> str | None:
     if isinstance(value, float):
         return f"{value:g}"
-    if isinstance(value, (int, str)):
+    if isinstance(value, str):
+        return None if re.search(r"[/\\]", value) else value  # a path says nothing to others
+    if isinstance(value, int):
         return str(value)
     if isinstance(value, (list, tuple, set, frozenset)):
         parts = [_setting(part) for part in value]

@@ -24,6 +24,7 @@ FAINT = "#c9ccd3"
 _BELOW, _AT, _ABOVE = "#1f5fd0", "#f3f1ec", "#d9541e"
 #: Rows and columns of a surface, at most.
 _MOST_ROWS, _COLUMNS = 60, 41
+_MOST_RATIO = 100.0
 
 
 def ratio_figure(
@@ -82,7 +83,7 @@ def strongest(schedule: RatioSchedule) -> float:
 def surface(cpr: CPR) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The strongest ratio over the fitted range: scales (W,), step counts (N,), values (N, W).
 
-    A value is NaN where there is no prediction.
+    A value is NaN where there is no prediction or none that could be meant.
     """
     low, high = cpr.steps_range
     steps = np.arange(max(low, 1), high + 1, -(-(high - low + 1) // _MOST_ROWS))
@@ -93,6 +94,7 @@ def surface(cpr: CPR) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             for j, cfg in enumerate(cfgs):
                 with contextlib.suppress(ValueError):  # coefficients too large to be meant
                     values[i, j] = strongest(cpr.predict(int(count), float(cfg)))
+    values[np.abs(values) > _MOST_RATIO] = np.nan
     for array in (cfgs, steps, values):
         array.setflags(write=False)
     return cfgs, steps, values

@@ -19,7 +19,11 @@ def part(name):
             NAME, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
         )
         sys.modules[NAME] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[NAME])
+        try:
+            spec.loader.exec_module(sys.modules[NAME])
+        except BaseException:
+            del sys.modules[NAME]
+            raise
     return importlib.import_module(f"{NAME}.scripts.webui.{name}")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from dc_solver.ratios.patch_names import name_of
+from dc_solver.ratios.patch_names import name_of, remembers
 
 
 def rescale(multiplier: float, mode: str = "all") -> Callable[[Any], Any]:
@@ -64,6 +64,31 @@ def test_what_a_patch_remembers_is_not_in_its_name() -> None:
     before = name_of(patch)
     patch(1.0)
     assert name_of(patch) == before == "counting 2"
+
+
+class Counting:
+    """Counts its calls, and knows where its model lies."""
+
+    def __init__(self, scale: float) -> None:
+        self.scale, self.calls, self.file = scale, 0, "/models/guide.safetensors"
+
+    def __call__(self, args: Any) -> Any:
+        self.calls += 1
+        return args * self.scale
+
+    def patched(self, args: Any) -> Any:
+        self.calls += 1
+        return args
+
+
+def test_nor_what_an_object_remembers_nor_where_files_lie() -> None:
+    guide = Counting(2.0)
+    for patch in (guide, guide.patched, partial(guide)):
+        assert remembers(patch) == {"calls"}
+        before = name_of(patch)
+        guide(1.0)
+        assert name_of(patch) == before == "Counting 2"
+    assert remembers(Guidance(3.0, [7])) == set() and remembers(len) == set()
 
 
 def test_a_long_setting_is_cut() -> None:

@@ -191,6 +191,82 @@ def test_what_acts_beside_cfg_needs_a_calibration_of_its_own(
     assert p.extra_generation_params["DC ratios"] == "none"
 
 
+def test_each_pass_keeps_its_own_k(tmp_path: Path) -> None:
+    """The library may know the image with one K and its hires pass with another."""
+    known = Identity(fingerprint=fingerprint(dict(host.network().named_parameters())),
+                     prediction="eps")  # fmt: skip
+    sigmas = tuple(SIGMAS.tolist())
+    hires = (1.0, 1.1, 0.9, 1.2, 1.05)
+    for name, values, cfg, k in (("a", FIVE, 7.0, 2), ("b", hires, 3.0, 1)):
+        found = RatioSchedule(values, sigmas=sigmas, cfg=cfg, identity=known, dc_order=k)
+        ratios.save(found, library(tmp_path) / f"{name}.safetensors")
+    p: Any = host.Processing()
+    _, first = run(host.a1111_model(), p)
+    p.is_hr_pass, p.hr_cfg = True, 3.0
+    _, second = run(host.a1111_model(), p)
+    assert p.extra_generation_params["DC ratios"] == "1 1 1.12 0.91 1.05 | 1 1.1 0.9 1.2 1.05 K1"
+    again: Any = host.Processing(cfg_scale=1.0)
+    asked = adapter("asked")
+    asked.ask(again, asked.asked_in("As typed", p.extra_generation_params["DC ratios"]))
+    assert torch.equal(run(host.a1111_model(), again)[1], first)
+    again.is_hr_pass = True
+    assert torch.equal(run(host.a1111_model(), again)[1], second)
+
+
+def test_a_choice_that_cannot_be_followed_is_told_under_the_image(tmp_path: Path) -> None:
+    asked = adapter("asked")
+    library(tmp_path)
+    for choice, typed, why in (
+        ("gone.safetensors", "", "not in this library"),
+        ("As typed", "1 1 1.2", "the typed ratios are for 3 steps, this pass has 5"),
+    ):
+        p = host.Processing()
+        asked.ask(p, asked.asked_in(choice, typed))
+        run(host.a1111_model(), p)
+        assert len(p.comments) == 1 and why in p.comments[0]
+    p = host.Processing()
+    run(host.a1111_model(), p)
+    assert not p.comments, "what nobody chose needs no comment"
+
+
+def test_a_chosen_cpr_serves_its_own_schedule_alone(tmp_path: Path) -> None:
+    model, asked = host.forge_model(), adapter("asked")
+    grid = adapter("models").grids_of(model.wrap)("simple", 5)
+    cells = [
+        RatioSchedule(FIVE, sigmas=tuple(grid), cfg=cfg, identity=Identity(scheduler="simple"))
+        for cfg in (2.0, 8.0)
+    ]
+    ratios.save(ratios.fit_cpr(cells), library(tmp_path) / "fit.safetensors")
+    for sigmas, active in ((torch.tensor(grid), True), (SIGMAS, False)):
+        p = host.Processing()
+        asked.ask(p, asked.asked_in("fit.safetensors"))
+        run(model, p, sigmas)
+        assert (p.extra_generation_params["DC ratios"] != "none") == active
+        assert bool(p.comments) != active
+
+
+def test_reforge_keeps_patched_weights_with_a_flag() -> None:
+    """Its backups are named tuples; two LoRAs on the same weight are told apart."""
+    clean, lora = host.forge_model(), torch.randn(16, 2)
+    identities = []
+    for up in (None, lora, -lora):
+        model = host.forge_model()
+        unet = model.forge_objects.unet
+        del unet.lora_patches, unet.lora_loader
+        unet.backup = {}
+        unet.patches = {}
+        if up is not None:
+            weight = unet.model.diffusion_model[0].weight
+            kept = SimpleNamespace(weight=weight.detach().clone(), inplace_update=False)
+            unet.backup["diffusion_model.0.weight"] = kept
+            weight.data.neg_()
+            unet.patches["diffusion_model.0.weight"] = [(1.0, ("lora", (up,)), 1.0, None, None)]
+        identities.append(adapter("models").identity_of(model.wrap, host.Processing()))
+    expected = adapter("models").identity_of(clean.wrap, host.Processing()).fingerprint
+    assert {identity.fingerprint for identity in identities} == {expected}
+    assert len({identity.lora for identity in identities}) == 3 and identities[0].lora is None
+
+
 # Grids
 
 
@@ -241,23 +317,36 @@ def test_a_file_that_is_no_ones_is_told_and_sampled_without(tmp_path: Path) -> N
         assert p.extra_generation_params["DC ratios"] == "none"
 
 
+NUMBERS = st.floats(-9, 9).map(lambda v: float(f"{v:.6g}"))
 PASS = st.one_of(
     st.none(),
-    st.just(()),
-    st.lists(st.floats(-9, 9).map(lambda v: float(f"{v:.6g}")), min_size=1, max_size=12).map(tuple),
+    st.tuples(
+        st.lists(NUMBERS, min_size=3, max_size=12).filter(lambda v: set(v) != {1.0}),
+        st.sampled_from([1, 2, 3]),
+    ),
 )
 
 
-@given(st.lists(PASS, min_size=1, max_size=2))
-def test_typed_ratios_come_back_from_what_is_written(passes: list[Any]) -> None:
+@given(PASS, st.none() | PASS)
+def test_typed_ratios_come_back_from_what_is_written(first: Any, second: Any) -> None:
+    """Of an image and of its hires pass, each with a K of its own; None is plain UniPC."""
     asked = adapter("asked")
 
-    def words(values: Any) -> str:
-        if values is None:
-            return "-"
-        return " ".join(f"{v:.6g}" for v in values) if values else "none"
+    def words(one: Any) -> str:
+        found = None if one is None else RatioSchedule(tuple(one[0]), dc_order=one[1])
+        return str(asked.write_pass(found, 2))
 
-    assert asked.parse_typed(" | ".join(map(words, passes))) == tuple(passes)
+    def expected(one: Any) -> Any:
+        if one is None:
+            return asked.Typed(())
+        return asked.Typed(tuple(one[0]), None if one[1] == 2 else one[1])
+
+    text = asked.write_passes("", words(first), hires=False)
+    assert asked.parse_typed(text) == (expected(first),)
+    text = asked.write_passes(text, words(second), hires=True)
+    assert asked.parse_typed(text) == (expected(first), expected(second))
+    alone = asked.write_passes("", words(second), hires=True)
+    assert asked.parse_typed(alone) == (None, expected(second))
 
 
 @pytest.mark.parametrize("text", ["1 1 x", "1 nan 2", "1 | 1 | 1", "inf", "1" * 400])
@@ -268,7 +357,7 @@ def test_bad_ratios_are_refused(text: str) -> None:
 
 def test_the_infotext_pastes_back_as_the_same_settings() -> None:
     asked, infotext = adapter("asked"), adapter("infotext")
-    wanted = asked.asked_in("Off", "", 3, 1, "bh1", "final", "no first corrector, lambda")
+    wanted = asked.asked_in("As typed", "none", 3, 1, "bh1", "final", "no first corrector, lambda")
     p = host.Processing()
     used = RatioSchedule(FIVE, **wanted.settings)
     infotext.note_run(p, ratios_choice(used), wanted)
@@ -279,7 +368,7 @@ def test_the_infotext_pastes_back_as_the_same_settings() -> None:
         infotext.pasted("DC ratios")(notes),
         *(infotext.pasted(key)(notes) for key in keys),
     )
-    assert back.passes == (FIVE,) and back.settings == wanted.settings
+    assert back.passes == (asked.Typed(FIVE),) and back.settings == wanted.settings
     # An image without the keys puts the defaults back; one of another sampler changes nothing.
     plain = {"DC ratios": "none"}
     assert infotext.pasted("DC order")(plain) == 2 and infotext.pasted("DC order")({}) is None

@@ -39,10 +39,10 @@ def make(base: type) -> type:
                 (fields["choice"], infotext.pasted_choice),
                 *((fields[key], infotext.pasted(name)) for key, name in zip(keys, names)),
             ]
-            self.paste_field_names = [infotext.RATIOS]
             return list(fields.values())
 
         def process(self, p: Any, *values: Any) -> None:
+            infotext.forget(p)
             try:
                 ask(p, asked_in(*values))
             except (KeyError, TypeError, ValueError) as error:

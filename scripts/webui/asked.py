@@ -12,7 +12,16 @@ AUTOMATIC, OFF, TYPED = "Automatic", "Off", "As typed"
 LOWER_ORDER: dict[str, bool | str] = {"automatic": True, "final": "final", "never": False}
 _MOST_TYPED = 1000
 _AT_WILL, _PLAIN, _PASSES = "-", "none", "|"
+_OWN_K = {"K1": 1, "K2": 2, "K3": 3}
 _ASKED, _AXES = "dc_solver_asked", "dc_solver_axes"
+
+
+@dataclass(frozen=True)
+class Typed:
+    """The ratios of one pass, () for plain UniPC, and their K where it is their own."""
+
+    ratios: tuple[float, ...]
+    dc_order: int | None = None
 
 
 @dataclass(frozen=True)
@@ -20,12 +29,12 @@ class Asked:
     """Which ratios, and the settings of the solver where no ratios bring their own.
 
     ``passes`` are typed ratios, the first for the image, the second for hires fix; None where the
-    library is to be looked in, () for plain UniPC.  ``file`` is a file of the library.
+    library is to be looked in.  ``file`` is a file of the library.
     """
 
     file: str | None = None
     off: bool = False
-    passes: tuple[tuple[float, ...] | None, ...] = ()
+    passes: tuple[Typed | None, ...] = ()
     order: int = 2
     dc_order: int = 2
     variant: str = "bh2"
@@ -45,9 +54,10 @@ class Asked:
             return None, True
         number = 1 if getattr(p, "is_hr_pass", False) else 0
         typed = self.passes[number] if number < len(self.passes) else None
-        if typed is None or typed == ():
-            return None, typed == ()
-        return RatioSchedule(typed, origin="imported", **self.settings), False
+        if typed is None or not typed.ratios:
+            return None, typed is not None
+        settings = {**self.settings, "dc_order": typed.dc_order or self.dc_order}
+        return RatioSchedule(typed.ratios, origin="imported", **settings), False
 
 
 def asked_in(
@@ -61,9 +71,9 @@ def asked_in(
 ) -> Asked:
     """What the fields of the accordion ask for.
 
-    Raises ValueError for typed ratios that are none.
+    ``more`` belongs to typed ratios alone.  Raises ValueError for typed ratios that are none.
     """
-    words = {word.strip() for word in more.split(",")}
+    words = {word.strip() for word in more.split(",")} if choice == TYPED else set()
     asked = Asked(
         order=int(order),
         dc_order=int(dc_order),
@@ -79,11 +89,11 @@ def asked_in(
     return replace(asked, file=choice)
 
 
-def parse_typed(text: str) -> tuple[tuple[float, ...] | None, ...]:
+def parse_typed(text: str) -> tuple[Typed | None, ...]:
     """Ratios such as ``1 1 1.12 0.91``, those of hires fix after a ``|``.
 
-    ``none`` stands for plain UniPC and ``-`` for what the library has.  Raises ValueError for
-    anything else.
+    ``none`` stands for plain UniPC and ``-`` for what the library has; ``K1`` at the end of a pass
+    gives it its own K.  Raises ValueError for anything else.
     """
     passes = [part.replace(",", " ").split() for part in text.split(_PASSES)]
     if len(passes) > 2 or sum(map(len, passes)) > _MOST_TYPED:
@@ -91,11 +101,14 @@ def parse_typed(text: str) -> tuple[tuple[float, ...] | None, ...]:
     return tuple(_parse_pass(words) for words in passes)
 
 
-def _parse_pass(words: list[str]) -> tuple[float, ...] | None:
+def _parse_pass(words: list[str]) -> Typed | None:
     if not words or words == [_AT_WILL]:
         return None
     if words == [_PLAIN]:
-        return ()
+        return Typed(())
+    dc_order = None
+    if words[-1] in _OWN_K and len(words) > 1:
+        dc_order = _OWN_K[words.pop()]
     try:
         found = tuple(float(word) for word in words)
     except ValueError:
@@ -104,14 +117,15 @@ def _parse_pass(words: list[str]) -> tuple[float, ...] | None:
         raise ValueError(
             f"ratios: expected numbers such as 1 1 1.12 0.91, one a step, got {' '.join(words)!r}."
         )
-    return found
+    return Typed(found, dc_order)
 
 
-def write_pass(ratios: RatioSchedule | None) -> str:
-    """One pass as :func:`parse_typed` reads it."""
+def write_pass(ratios: RatioSchedule | None, dc_order: int) -> str:
+    """One pass as :func:`parse_typed` reads it, beside a K of all passes."""
     if ratios is None or not ratios.active:
         return _PLAIN
-    return " ".join(f"{ratio:.6g}" for ratio in ratios.ratios)
+    own = [] if ratios.dc_order == dc_order else [f"K{ratios.dc_order}"]
+    return " ".join([*(f"{ratio:.6g}" for ratio in ratios.ratios), *own])
 
 
 def write_passes(before: str, now: str, hires: bool) -> str:

@@ -26,8 +26,9 @@ def _add() -> None:
         return
     files = lambda: [name for name in choices() if name != TYPED]  # noqa: E731
     plot.axis_options.extend([
-        plot.AxisOption(f"{_PREFIX} Ratios", str, _ratios, choices=files),
-        plot.AxisOption(f"{_PREFIX} Order", int, _field("order"), choices=lambda: ["1", "2", "3"]),
+        plot.AxisOption(f"{_PREFIX} Ratios", str, _ratios, choices=files, confirm=_confirm),
+        plot.AxisOption(f"{_PREFIX} Order", int, _field("order"),
+                        choices=lambda: ["1", "2", "3", "4"]),
         plot.AxisOption(f"{_PREFIX} K", int, _field("dc_order"), choices=lambda: ["1", "2", "3"]),
     ])  # fmt: skip
 
@@ -37,6 +38,13 @@ def _field(name: str) -> Callable[[Any, Any, Any], None]:
         ask_on_axis(p, name, value)
 
     return apply
+
+
+def _confirm(p: Any, values: list[str]) -> None:
+    """Raises RuntimeError, as the host's own axes do, for a name that is none."""
+    for value in values:
+        if value not in choices() or value == TYPED:
+            raise RuntimeError(f"DC-Solver ratios: expected one of the library, got {value!r}")
 
 
 def _ratios(p: Any, value: str, _: Any) -> None:

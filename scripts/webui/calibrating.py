@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
-from modules import processing, sd_samplers, sd_schedulers
+from modules import paths, processing, sd_samplers, sd_schedulers, shared
 from modules.prompt_parser import MulticondLearnedConditioning
 from modules.sd_samplers_common import InterruptedException
 
@@ -18,6 +20,8 @@ from .registration import NAME
 from .sampler import DCSolverSampler
 
 Progress = Callable[[int, int], None]
+#: Settings that drop CFG at some steps, which a search at one step could not tell.
+_NOT_AT_WORK = ("skip_early_cond", "s_min_uncond")
 
 
 @dataclass(frozen=True)
@@ -62,23 +66,39 @@ def run(job: Job, progress: Progress, stopped: Callable[[], bool]) -> list[Ratio
         batch_size=job.points,
         n_iter=1,
         steps=job.steps[0],
-        cfg_scale=job.cfgs[0],
+        cfg_scale=max(job.cfgs),  # at 1 the host would not encode the negative prompt
         width=job.width,
         height=job.height,
         sampler_name=NAME,
         do_not_save_samples=True,
         do_not_save_grid=True,
+        override_settings={name: 0.0 for name in _NOT_AT_WORK if name in shared.opts.data_labels},
     )
     p.scheduler = job.scheduler
     p.s_min_uncond = 0.0
     p.search = _Search(job, progress, stopped)
     try:
-        processing.process_images(p)
+        with _last_prompt_kept():
+            processing.process_images(p)
     finally:
         p.close()
     if p.search.failure is not None:
         raise p.search.failure
     return p.search.found
+
+
+@contextmanager
+def _last_prompt_kept() -> Iterator[None]:
+    """The host writes what it last made into a file, from which people paste; this was no image."""
+    file = Path(paths.data_path) / "params.txt"
+    before = file.read_bytes() if file.is_file() else None
+    try:
+        yield
+    finally:
+        if before is not None:
+            file.write_bytes(before)
+        else:
+            file.unlink(missing_ok=True)
 
 
 class _Decoded(list):  # type: ignore[type-arg]
@@ -104,25 +124,29 @@ class _Processing(processing.StableDiffusionProcessingTxt2Img):  # type: ignore[
         self.sampler = DCSolverSampler(self.sd_model)
         self.sampler.config = sd_samplers.find_sampler_config(NAME)
         self.sampler.func = self.search
-        noise = self.rng.next()
+        self.search.noise = self.rng.next()
+        # The host makes room for what it is given: one batch is all that runs at a time.
+        batch = self.search.noise[: self.search.job.batch].clone()
         self.sampler.sample(
             self,
-            noise,
+            batch,
             conditioning,
             unconditional_conditioning,
-            image_conditioning=self.txt2img_image_conditioning(noise),
+            image_conditioning=self.txt2img_image_conditioning(batch),
         )
         return _Decoded([torch.zeros(3, 8, 8)])
 
 
 class _Search:
-    """Called by the host as a sampler is, with the starting states of all points.
+    """Called by the host as a sampler is, with the starting states of one batch.
 
-    Keeps what it raises: the host would leave its model changed.
+    ``noise`` is that of all points, shape ``(points, ...)``.  Keeps what it raises: the host would
+    leave its model changed.
     """
 
     def __init__(self, job: Job, progress: Progress, stopped: Callable[[], bool]) -> None:
-        self._job = job
+        self.job = job
+        self.noise: torch.Tensor = torch.empty(0)
         self._progress = progress
         self._stopped = stopped
         self.found: list[RatioSchedule] | None = None
@@ -138,7 +162,8 @@ class _Search:
         disable: bool | None = None,
     ) -> torch.Tensor:
         try:
-            self.found = self._calibrate(model, x, extra_args)
+            start = self.noise * _scale(x, self.noise[: len(x)])
+            self.found = self._calibrate(model, start.to(x.dtype), extra_args)
         except Exception as error:
             self.failure = error
         return x[:1]
@@ -146,7 +171,7 @@ class _Search:
     def _calibrate(
         self, model: Any, x: torch.Tensor, arguments: Mapping[str, Any]
     ) -> list[RatioSchedule]:
-        job, wrap = self._job, model.inner_model
+        job, wrap = self.job, model.inner_model
         identity = replace(
             models.identity_of(wrap, model.p),
             scheduler=scheduler_name(job.scheduler),
@@ -167,23 +192,28 @@ class _Search:
 
         known = {name: getattr(identity, name) for name in Identity.names()}
         del known["latent_shape"]
-        with torch.inference_mode(False):
-            return calibrate_grid(
-                at,
-                x.clone(),
-                grids=[model.sampler.get_sigmas(model.p, steps).clone() for steps in job.steps],
-                cfgs=job.cfgs,
-                schedule=models.schedule_of(wrap),
-                check=job.check_seeds,
-                chunk=job.batch,
-                extra_args=lambda points: {
-                    name: rows_of(value, points, job.points) for name, value in arguments.items()
-                },
-                reference_calls=job.reference_calls,
-                progress=self._progress,
-                interrupt=interrupt,
-                **known,
-            )
+        return calibrate_grid(
+            at,
+            x,
+            grids=[model.sampler.get_sigmas(model.p, steps) for steps in job.steps],
+            cfgs=job.cfgs,
+            schedule=models.schedule_of(wrap),
+            check=job.check_seeds,
+            chunk=job.batch,
+            extra_args=lambda points: {
+                name: rows_of(value, points, job.points) for name, value in arguments.items()
+            },
+            reference_calls=job.reference_calls,
+            progress=self._progress,
+            interrupt=interrupt,
+            **known,
+        )
+
+
+def _scale(x: torch.Tensor, noise: torch.Tensor) -> float:
+    """What the host has multiplied the noise with: its first sigma, or a little more."""
+    x, noise = x.double(), noise.to(x.device).double()
+    return float((x * noise).sum() / (noise * noise).sum())
 
 
 def rows_of(value: Any, points: slice, count: int) -> Any:
@@ -193,6 +223,8 @@ def rows_of(value: Any, points: slice, count: int) -> Any:
         return type(value)(shape=(len(batch),), batch=batch)
     if isinstance(value, (list, torch.Tensor)) and len(value) == count:
         return value[points]
+    if isinstance(value, torch.Tensor) and value.ndim > 1:  # the same for all, for one batch
+        return value[: points.stop - points.start]
     return value
 
 

@@ -22,21 +22,21 @@ def note_run(p: Any, choice: Choice, asked: Asked) -> None:
     """
     notes = p.extra_generation_params
     hires = bool(getattr(p, "is_hr_pass", False))
-    notes[RATIOS] = write_passes(notes.get(RATIOS, ""), write_pass(choice.ratios), hires)
+    if not hires:
+        forget(p)
+    used = choice.ratios if choice.ratios is not None else RatioSchedule((), **asked.settings)
+    if not hires or RATIOS not in notes:
+        notes |= {k: v for k, v in _written(used).items() if v != _DEFAULTS[k]}
+    now = write_pass(choice.ratios, int(notes.get(K, _DEFAULTS[K])))
+    notes[RATIOS] = write_passes(notes.get(RATIOS, ""), now, hires)
     if choice.source is not None:
         notes[SOURCE] = choice.source
-    elif not hires:
-        notes.pop(SOURCE, None)
-    used = choice.ratios if choice.ratios is not None else _plain_with(asked)
-    for key, value in _written(used).items():
-        if value != _DEFAULTS[key]:
-            notes[key] = value
-        elif not hires:
-            notes.pop(key, None)
 
 
-def _plain_with(asked: Asked) -> RatioSchedule:
-    return RatioSchedule((), **asked.settings)
+def forget(p: Any) -> None:
+    """Take our keys out of an infotext: the cells of an X/Y/Z plot share theirs."""
+    for key in (RATIOS, SOURCE, *_DEFAULTS):
+        p.extra_generation_params.pop(key, None)
 
 
 def _written(used: RatioSchedule) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import torch
 from modules import sd_schedulers, shared
 
 from ...ratios import Identity
-from ...ratios.fingerprint import fingerprint, sample_hash
+from ...ratios.fingerprint import fingerprint, patches_hash, sample_hash
 from ...ratios.patch_names import name_of
 from ...solvers import FlowSchedule, Schedule, VPSchedule, discrete_time
 from .grids import sound_grid
@@ -100,6 +100,7 @@ def _weights(model: Any) -> dict[str, torch.Tensor]:
             kept = backups.get(f"diffusion_model.{key}")
             if kept is None and name == "weight":
                 kept = getattr(module, "network_weights_backup", None)  # A1111
+            kept = getattr(kept, "weight", kept)  # reForge keeps it with a flag
             found[key] = kept if isinstance(kept, torch.Tensor) else weight
     return found
 
@@ -111,16 +112,18 @@ def _backups(patcher: Any) -> Mapping[str, Any]:
 
 
 def _loras(model: Any) -> str | None:
-    """A hash over the LoRAs in force, by name and strength; None without."""
+    """A hash over the LoRAs in force; None without."""
     patcher: Any = getattr(getattr(model, "forge_objects", None), "unet", None)
-    if hasattr(patcher, "lora_patches"):  # Forge: by file and strength
-        parts = [str(key) for key in patcher.lora_patches]
-    elif patcher is not None:  # reForge: by weight, as (strength, patch, ...)
-        patches = getattr(patcher, "patches", {})
-        parts = [f"{key} {[patch[0] for patch in patches[key]]}" for key in sorted(patches)]
-    else:
+    if patcher is None:
         parts = sorted({str(applied) for applied in _applied_networks(model)})
-    return sample_hash(parts) if parts else None
+        return sample_hash(parts) if parts else None
+    patches: dict[str, list[Any]] = {}
+    for found in getattr(patcher, "lora_patches", {}).values():  # Forge: by file, then by weight
+        for key, on_weight in found.items():
+            patches.setdefault(key, []).extend(on_weight)
+    for key, on_weight in getattr(patcher, "patches", {}).items():  # reForge
+        patches.setdefault(key, []).extend(on_weight)
+    return patches_hash(patches)
 
 
 def _applied_networks(model: Any) -> Iterable[Any]:
@@ -143,7 +146,8 @@ def _guidance(model: Any, p: Any) -> Iterable[str]:
         scale = getattr(p, "hr_distilled_cfg" if hires else "distilled_cfg_scale", None)
         if scale is not None:
             yield f"guidance {scale:g}"
-    least = getattr(p, "s_min_uncond", 0) or 0
+    # reForge reads the setting alone.
+    least = max(getattr(p, "s_min_uncond", 0) or 0, getattr(shared.opts, "s_min_uncond", 0) or 0)
     if least > 0:
         yield f"NGMS {least:g}"
     early = getattr(shared.opts, "skip_early_cond", 0) or 0
@@ -164,7 +168,11 @@ def grids_of(wrap: Any) -> Callable[[str, int], Sequence[float] | None]:
             return None
         low, high = float(wrap.sigmas[0]), float(wrap.sigmas[-1])
         more = {"inner_model": wrap} if known.need_inner_model else {}
-        sigmas = known.function(n=steps, sigma_min=low, sigma_max=high, device="cpu", **more)
+        try:
+            sigmas = known.function(n=steps, sigma_min=low, sigma_max=high, device="cpu", **more)
+        except Exception as error:  # another extension's; the image does not depend on it
+            log.warning("DC-Solver: the schedule %s cannot be used (%s)", name, error)
+            return None
         if prediction_of(wrap) == "flow":
             sigmas = sound_grid(sigmas, wrap.sigmas)
         return [float(sigma) for sigma in sigmas]

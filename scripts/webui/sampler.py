@@ -13,6 +13,7 @@ from modules.sd_samplers_kdiffusion import KDiffusionSampler
 from ...ratios import CPR, RatioSchedule, settings_of
 from ...ratios.chosen import choose_ratios, fitted, told
 from ...ratios.lookup import Choice, Run
+from ...ratios.text import counted
 from ...solvers import sample
 from . import library, models
 from .asked import Asked, asked_of
@@ -38,8 +39,8 @@ class DCSolverSampler(KDiffusionSampler):  # type: ignore[misc]
         if models.prediction_of(self.model_wrap) == "flow":
             checked = sound_grid(sigmas, self.model_wrap.sigmas)
             if checked is not sigmas:
-                log.warning("DC-Solver: this schedule leaves the range of a flow model; the "
-                            "sigmas of Simple are used")  # fmt: skip
+                p.comment("DC-Solver: this schedule leaves the range of a flow model, so the "
+                          "sigmas of Simple are used.")  # fmt: skip
                 sigmas = checked
         self.grid = sigmas.tolist()
         return sigmas
@@ -105,14 +106,23 @@ def _chosen(asked: Asked, run: Run, model: Any) -> Choice:
     if plain:
         return Choice(reason="turned off")
     if typed is not None and typed.steps == run.steps:
-        return Choice(fitted(typed, run))
+        return _told_in_page(Choice(fitted(typed, run)), model.p)
     if asked.file is not None:
-        return _of_file(asked.file, run, model)
+        return _told_in_page(_of_file(asked.file, run, model), model.p)
     choice = choose_ratios(None, library.entries, lambda: run, run.steps)
-    if typed is None or choice.ratios is not None:
+    if typed is None:
         return choice
-    return replace(choice, reason=f"the typed ratios are for {typed.steps} steps, not {run.steps}; "
-                                  f"{choice.reason}")  # fmt: skip
+    why = f"the typed ratios are for {counted(typed.steps)}, this pass has {run.steps}"
+    if choice.ratios is not None:
+        return _told_in_page(replace(choice, ratios=choice.ratios.with_notes(why)), model.p)
+    return _told_in_page(replace(choice, reason=f"{why}; {choice.reason}"), model.p)
+
+
+def _told_in_page(choice: Choice, p: Any) -> Choice:
+    """Say under the image what of an explicit choice was not followed, or does not fit."""
+    if choice.ratios is None or choice.ratios.notes:
+        p.comment(f"DC-Solver: {told(choice)}")
+    return choice
 
 
 def _of_file(name: str, run: Run, model: Any) -> Choice:
@@ -124,7 +134,10 @@ def _of_file(name: str, run: Run, model: Any) -> Choice:
             if run.cfg is None:
                 return Choice(reason="this guidance has no single CFG to predict for")
             predicted = found.predict(len(grid) - 1, run.cfg)
-            found = replace(predicted, sigmas=tuple(grid))
+            if predicted.sigmas is None and predicted.identity.scheduler is None:
+                # Of the authors' files no schedule is known: they are for this one.
+                predicted = replace(predicted, sigmas=tuple(grid))
+            found = predicted
         return Choice(fitted(found, run), name)
     except (ValueError, OSError) as error:
         return Choice(reason=f"{name}: {error}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -37,6 +38,7 @@ def _named(name: str, label: str) -> dict[str, str]:
 
 
 _current: list[Work] = []
+_starting = threading.Lock()
 
 
 def start(*values: Any) -> Iterator[tuple[Any, ...]]:
@@ -47,11 +49,14 @@ def start(*values: Any) -> Iterator[tuple[Any, ...]]:
     except ValueError as error:
         yield _bar(0.0, str(error)), "", gr.update()
         return
-    if _current and _current[0].thread.is_alive():
+    with _starting:
+        free = not (_current and _current[0].thread.is_alive())
+        if free:
+            _current[:] = [work]
+            work.thread.start()
+    if not free:
         yield _bar(0.0, "a calibration is running already"), "", gr.update()
         return
-    _current[:] = [work]
-    work.thread.start()
     while work.thread.is_alive():
         yield _bar(work.done / max(work.total, 1), work.told()), "", gr.update()
         time.sleep(_EVERY)

@@ -10,7 +10,7 @@ from typing import Any
 from modules import call_queue, shared
 
 from ...ratios import CPR, RatioSchedule, fit_cpr, save
-from ...ratios.library import free_path, path_in
+from ...ratios.library import free_path, path_in, usable_name
 from ...ratios.text import duration
 from . import library
 from .calibrating import Job, run
@@ -26,6 +26,7 @@ class Work:
         self.path = path_in(library.folder(), name)
         self.stop = False
         self.done, self.total = 0, 0
+        self.first = 0
         self.began: float | None = None
         self.result: RatioSchedule | CPR | None = None
         self.curves: list[RatioSchedule] = []
@@ -35,8 +36,9 @@ class Work:
     def _run(self) -> None:
         with call_queue.queue_lock:
             if self.stop:
-                self.message = "stopped"
+                self.message = "stopped; nothing was saved"
                 return
+            self.message = "loading the model and the prompts"
             shared.state.begin(job="dc-solver-calibration")
             try:
                 on_main_thread(self._calibrate)
@@ -62,14 +64,14 @@ class Work:
     def _progress(self, done: int, total: int) -> None:
         self.done, self.total = done, total
         if done and self.began is None:
-            self.began = time.monotonic()
             self.first = done
+            self.began = time.monotonic()
         shared.state.sampling_steps, shared.state.sampling_step = total, done
 
     def told(self) -> str:
         """Where it is, in a few words."""
         if not self.total:
-            return "starting" if self.began else self.message
+            return self.message
         left = ""
         if self.began is not None and self.done > self.first:
             each = (time.monotonic() - self.began) / (self.done - self.first)
@@ -108,7 +110,7 @@ def job_of(
     lines = tuple(line.strip() for line in prompts.splitlines() if line.strip())
     if not lines:
         raise ValueError("prompts: expected one or more, one a line.")
-    counts = tuple(dict.fromkeys(int(n) for n in _numbers("steps", steps, 1, 1000)))
+    counts = tuple(dict.fromkeys(int(n) for n in _numbers("steps", steps, 3, 1000)))
     scales = tuple(dict.fromkeys(_numbers("CFG", cfgs, 0, 100)))
     if len(counts) * len(scales) > 32:
         raise ValueError("steps, CFG: expected at most 32 pairs of the two.")
@@ -118,14 +120,25 @@ def job_of(
         steps=counts,
         cfgs=scales,
         scheduler=scheduler,
-        width=int(width) // 8 * 8,
-        height=int(height) // 8 * 8,
-        first_seed=max(int(first_seed), 0),
-        seeds=max(int(seeds), 1),
-        check_seeds=max(int(check_seeds), 0),
-        batch=max(int(batch), 1),
+        width=_whole("width", width, 64, 4096) // 8 * 8,
+        height=_whole("height", height, 64, 4096) // 8 * 8,
+        first_seed=_whole("first seed", first_seed, 0, 2**32),
+        seeds=_whole("search seeds", seeds, 1, 100),
+        check_seeds=_whole("check seeds", check_seeds, 0, 100),
+        batch=_whole("batch size", batch, 1, 100),
     )
-    return job, name.strip() or _name_of(job)
+    return job, usable_name(name.strip() or _name_of(job))
+
+
+def _whole(field: str, value: Any, low: int, high: int) -> int:
+    """Raises ValueError for what is no whole number between the two, such as an empty field."""
+    try:
+        found = int(value)
+    except (TypeError, ValueError, OverflowError):
+        found = low - 1
+    if not low <= found <= high:
+        raise ValueError(f"{field}: expected a number from {low} to {high}, got {value!r}.")
+    return found
 
 
 def _numbers(field: str, text: str, low: float, high: float) -> list[float]:

@@ -20,7 +20,7 @@ export class Box {
       ...(fixed ? { getMaxHeight: height } : {}),
     });
     this.widget.serialize = false;
-    live.add(this);
+    if (node.graph) live.add(this); // else with the node: copies are made that never enter a graph
     const { onAdded, onRemoved } = node;
     const box = this;
     node.onAdded = function (...args) {
