@@ -67,9 +67,22 @@ def _predict(pack: str, options: argparse.Namespace) -> None:
     print(text.describe_ratios(found.predict(options.steps, options.cfg)))
 
 
+def _panel(pack: str, options: argparse.Namespace) -> None:
+    alone = importlib.import_module(f"{pack}.web.panel.alone")
+    folder = Path(options.folder or alone.default_folder(Path(__file__).absolute().parent))
+    password = alone.read_password(options.password_file)
+    alone.run(lambda: folder, options.listen, options.port, password, not options.no_browser)
+
+
 def _count(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 1000:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1 to 1000, got {text!r}")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 65535, got {text!r}")
     return int(text)
 
 
@@ -111,6 +124,22 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("file", help="a CPR file, or the authors' .npy")
     predict.add_argument("--steps", type=_count, required=True, help="number of steps")
     predict.add_argument("--cfg", type=_scale, required=True, help="guidance scale")
+
+    panel = commands.add_parser(
+        "panel", help="look at the library in the browser, needs gradio", allow_abbrev=False
+    )
+    panel.set_defaults(run=_panel)
+    panel.add_argument("folder", nargs="?", help="the library; default: that of the host")
+    panel.add_argument(
+        "--listen", default="127.0.0.1", metavar="ADDRESS",
+        help="default 127.0.0.1; any other needs a password, and is plain HTTP",
+    )  # fmt: skip
+    panel.add_argument("--port", type=_port, default=7871, help="default 7871; 0: any free one")
+    panel.add_argument(
+        "--password-file", metavar="FILE",
+        help="its first line is the password; default: DC_SOLVER_PASSWORD, or none",
+    )  # fmt: skip
+    panel.add_argument("--no-browser", action="store_true", help="do not open the browser")
     return parser
 
 
@@ -123,8 +152,11 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"dc_solver: there is no file {error.filename}", file=sys.stderr)
         return 1
     except ModuleNotFoundError as error:
+        wanted = "requirements.txt"
+        if error.name in ("gradio", "uvicorn", "fastapi"):
+            wanted = f"it with {sys.executable} -m pip install gradio"
         print(
-            f"dc_solver: needs the package {error.name}; install requirements.txt, or run this "
+            f"dc_solver: needs the package {error.name}; install {wanted}, or run this "
             "through dev.py, which makes an environment of its own",
             file=sys.stderr,
         )

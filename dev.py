@@ -1,7 +1,7 @@
 """Sets up this checkout and runs it; needs nothing but Python 3.10 or newer.
 
 python3 dev.py demo     the demo, in an environment of its own (options as for the demo);
-                        calibrate and predict work the same way
+                        calibrate, predict and panel work the same way
 python3 dev.py test     style, types and all tests, as CI runs them (options as for pytest)
 """
 
@@ -46,7 +46,7 @@ def main() -> None:
     if sys.version_info < (3, 10):
         sys.exit(f"dev.py: expected Python 3.10 or newer, got {sys.version.split()[0]}.")
     command, *rest = sys.argv[1:] or ["help"]
-    if command not in ("demo", "calibrate", "predict", "test"):
+    if command not in ("demo", "calibrate", "predict", "panel", "test"):
         sys.exit(__doc__)
     prepare()
     if command != "test":

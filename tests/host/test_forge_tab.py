@@ -41,7 +41,7 @@ class Tab:
             box.press("Tab")
         self.page.locator("#dc_solver_calibrate").click()
 
-    def says(self, pattern: str, seconds: float = 240.0) -> str:
+    def says(self, pattern: str, seconds: float = 400.0) -> str:
         """Wait for these words in the bar."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

@@ -1,0 +1,1 @@
+"""What people see in a browser: ``comfy`` is served by ComfyUI, ``panel`` drawn by Gradio."""

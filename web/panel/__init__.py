@@ -1,0 +1,1 @@
+"""The Gradio panel: the library of calibrations, their curves, and CPRs to move through."""

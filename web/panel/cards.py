@@ -1,0 +1,91 @@
+"""What a calibration gained and what it cost, a card a file.  Every text of a file is escaped."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+
+from ...ratios import CPR, Report
+from ...ratios.files import MOST_BYTES
+from ...ratios.text import describe_cpr, describe_ratios
+from .shelf import Entry
+from .words import gain, gain_of, origin, plain, purpose, safe
+
+MOST_CARDS = 8
+_CAPTION = "error on held-out seeds, UniPC = 1"
+
+
+def reports(entries: Sequence[Entry]) -> str:
+    """A card a readable file: what it gained, what it cost, and the file itself to take away."""
+    readable = [entry for entry in entries if entry.found is not None]
+    cards = "".join(_card(entry) for entry in readable[:MOST_CARDS])
+    return f'<div class="dc-cards">{cards}</div>' if cards else ""
+
+
+def _card(entry: Entry) -> str:
+    found = entry.found
+    assert found is not None
+    if isinstance(found, CPR):
+        told = [line for line in describe_cpr(found).splitlines() if not line.startswith("  ")]
+        table = _gains(found)
+    else:
+        told = [x for x in describe_ratios(found).splitlines() if not x.startswith("ratios: ")]
+        table = "" if found.report is None else _errors(found.report, found.active)
+    told_gain = gain(found)
+    kind = ' class="dc-gain"' if told_gain[0].isdigit() else ""
+    lines = "".join(f"<li>{safe(plain(line, 400))}</li>" for line in told[1:])
+    return (
+        f'<section class="dc-card"><header><h4>{safe(entry.title)}</h4>{_download(entry)}</header>'
+        f"<p{kind}>{safe(told_gain)}</p>"
+        f"<p>{safe(purpose(found))} · {safe(origin(found))}</p>{table}<ul>{lines}</ul></section>"
+    )
+
+
+def _gains(cpr: CPR) -> str:
+    """The error of each calibration behind a CPR, steps down and CFG across."""
+    gains: dict[tuple[int, float], str] = {}
+    for s in cpr.fitted:
+        value = gain_of(s)
+        told = "unchecked" if value is None else f"{value:.2f}"
+        gains[s.steps, s.cfg or 0.0] = told if s.active else "kept 1"
+    if all(gain_of(s) is None for s in cpr.fitted):
+        return ""
+    scales = sorted({scale for _, scale in gains})[:12]
+    rows = []
+    for steps in sorted({steps for steps, _ in gains})[:24]:
+        cells = "".join(f"<td>{gains.get((steps, scale), '')}</td>" for scale in scales)
+        rows.append(f'<tr><th scope="row">{steps} steps</th>{cells}</tr>')
+    head = "".join(f"<th>CFG {scale:g}</th>" for scale in scales)
+    return (
+        '<div class="dc-scroll"><table>'
+        f"<caption>{_CAPTION}</caption><thead><tr><th></th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _errors(report: Report, kept: bool) -> str:
+    """The errors on held-out seeds side by side, UniPC's as the unit."""
+    gain, over_2m = report.gain, report.gain_over_dpmpp_2m
+    if gain is None:
+        return ""
+    bars = [("UniPC", 1.0), ("DC-Solver" if kept else "ratios found, not kept", gain)]
+    bars += [("DPM-Solver++(2M)", gain / over_2m)] if over_2m else []
+    longest = max(error for _, error in bars)
+    rows = "".join(
+        f"<tr><th scope='row'>{name}</th><td><i style='width:{100 * error / longest:.1f}%'></i>"
+        f"</td><td>{error:.2f}</td></tr>"
+        for name, error in bars
+    )
+    return f'<table class="dc-bars"><caption>{_CAPTION}</caption><tbody>{rows}</tbody></table>'
+
+
+def _download(entry: Entry) -> str:
+    """A link that carries the file itself, so that the server serves no path."""
+    try:
+        with entry.path.open("rb") as file:
+            content = base64.b64encode(file.read(MOST_BYTES)).decode("ascii")
+    except OSError:
+        return ""
+    return (
+        f'<a class="dc-download" download="{safe(entry.path.name)}" '
+        f'href="data:application/octet-stream;base64,{content}">Download</a>'
+    )
