@@ -128,5 +128,6 @@ def test_a_schedule_has_the_name_that_comfyui_gives_it(webui: dict[str, Any]) ->
     known["DDIM"] = SimpleNamespace(name="ddim", function=print)
     known["Simple"] = known["simple"]
     known["Automatic"] = SimpleNamespace(name="automatic", function=None)
-    names = [calibrating().scheduler_name(x) for x in ("DDIM", "Simple", "Automatic", "none such")]
+    models = importlib.import_module("dc_solver.scripts.webui.models")
+    names = [models.scheduler_name(x) for x in ("DDIM", "Simple", "Automatic", "none such")]
     assert names == ["ddim_uniform", "simple", "simple", "simple"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from modules import paths, processing, sd_samplers, sd_schedulers, shared
+from modules import paths, processing, sd_samplers, shared
 from modules.prompt_parser import MulticondLearnedConditioning
 from modules.sd_samplers_common import InterruptedException
 
@@ -174,7 +174,7 @@ class _Search:
         job, wrap = self.job, model.inner_model
         identity = replace(
             models.identity_of(wrap, model.p),
-            scheduler=scheduler_name(job.scheduler),
+            scheduler=models.scheduler_name(job.scheduler),
             seeds=tuple(range(job.first_seed, job.first_seed + job.seeds)),
             prompts_hash=sample_hash([*job.prompts, job.negative]),
         )
@@ -226,11 +226,3 @@ def rows_of(value: Any, points: slice, count: int) -> Any:
     if isinstance(value, torch.Tensor) and value.ndim > 1:  # the same for all, for one batch
         return value[: points.stop - points.start]
     return value
-
-
-def scheduler_name(label: str) -> str:
-    """The name by which both hosts know a schedule of this label; "Automatic" is our Simple."""
-    known = sd_schedulers.schedulers_map.get(label)
-    if known is None or known.function is None:
-        return "simple"
-    return {"ddim": "ddim_uniform"}.get(known.name, str(known.name))

@@ -25,7 +25,8 @@ _PREDICTIONS = {"epsilon": "eps", "eps": "eps", "v_prediction": "v", "v": "v", "
                 "edm": "edm"}  # fmt: skip
 _GUIDING = ("sampler_cfg_function", "sampler_pre_cfg_function", "sampler_post_cfg_function")
 #: Schedules that ComfyUI calls otherwise.
-_COMFYUI_NAMES = {"ddim_uniform": "ddim"}
+_COMFYUI_NAMES = {"ddim": "ddim_uniform"}
+_OWN_NAMES = {there: here for here, there in _COMFYUI_NAMES.items()}
 
 
 def prediction_of(wrap: Any) -> str:
@@ -158,12 +159,20 @@ def _guidance(model: Any, p: Any) -> Iterable[str]:
         yield f"refiner {refiner} at {switch:g}"
 
 
+def scheduler_name(label: str) -> str:
+    """The name by which both hosts know a schedule of this label; "Automatic" is our Simple."""
+    known = sd_schedulers.schedulers_map.get(label)
+    if known is None or known.function is None:
+        return "simple"
+    return _COMFYUI_NAMES.get(known.name, str(known.name))
+
+
 def grids_of(wrap: Any) -> Callable[[str, int], Sequence[float] | None]:
     """The sigmas of a whole run of a schedule of the host, by name and step count."""
 
     @cache
     def grid(name: str, steps: int) -> Sequence[float] | None:
-        known = sd_schedulers.schedulers_map.get(_COMFYUI_NAMES.get(name, name))
+        known = sd_schedulers.schedulers_map.get(_OWN_NAMES.get(name, name))
         if known is None or known.function is None or steps < 1:
             return None
         low, high = float(wrap.sigmas[0]), float(wrap.sigmas[-1])

@@ -42,6 +42,14 @@ def calibrated(steps: int, cfg: float) -> RatioSchedule:
 FITTED = ratios.fit_cpr([calibrated(n, w) for n in (5, 6, 8, 10) for w in (2.0, 4.0, 7.0)])
 
 
+def picture_folder(temporary: pytest.TempPathFactory) -> Path:
+    """Where screenshots go: ``DC_SOLVER_SCREENSHOTS``, else away with the test run."""
+    folder = os.environ.get("DC_SOLVER_SCREENSHOTS")
+    pictures = Path(folder) if folder else temporary.mktemp("screenshots")
+    pictures.mkdir(parents=True, exist_ok=True)
+    return pictures
+
+
 @contextmanager
 def new_tab() -> Iterator[Any]:
     """A page of a Chromium of its own.  Skips, saying why, where there is none."""

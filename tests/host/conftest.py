@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser import CPR, EIGHT, FITTED, RATIOS, Front, new_tab
+from browser import CPR, EIGHT, FITTED, RATIOS, Front, new_tab, picture_folder
 from comfy_server import ComfyServer
 from dc_solver import ratios
 from dc_solver.ratios import RatioSchedule
@@ -21,11 +21,8 @@ def comfy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
         pytest.skip("needs a ComfyUI: set COMFYUI_PATH to its folder and COMFYUI_PYTHON to its "
                     "Python")  # fmt: skip
     server = ComfyServer(Path(path), Path(python), tmp_path_factory.mktemp("comfyui"))
-    server.start()
-    try:
+    with server.running():
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture(autouse=True)
@@ -39,9 +36,7 @@ def empty_library(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture(scope="module")
 def front(comfy: ComfyServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
-    folder = os.environ.get("DC_SOLVER_SCREENSHOTS")
-    pictures = Path(folder) if folder else tmp_path_factory.mktemp("screenshots")
-    pictures.mkdir(parents=True, exist_ok=True)
+    pictures = picture_folder(tmp_path_factory)
     with new_tab() as page:
         page.add_init_script(path=Path(__file__).with_name("page.js"))
         page.on("dialog", lambda dialog: dialog.accept())
@@ -65,8 +60,5 @@ def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForgeServer]:
     if not path or not python:
         pytest.skip("needs a Forge: set FORGE_PATH to its folder and FORGE_PYTHON to its Python")
     server = ForgeServer(Path(path), Path(python), tmp_path_factory.mktemp("forge"))
-    server.start()
-    try:
+    with server.running():
         yield server
-    finally:
-        server.stop()

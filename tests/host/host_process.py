@@ -9,7 +9,8 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,19 @@ class HostProcess:
         self.log = log
         self.port = 0
         self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the host with what the tests need."""
+        raise NotImplementedError
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Started, and stopped at the end whatever happens."""
+        self.start()
+        try:
+            yield
+        finally:
+            self.stop()
 
     def free_port(self) -> int:
         with socket.socket() as free:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import new_tab
+from browser import new_tab, picture_folder
 from comfy_server import ComfyServer
 from dc_solver import ratios
 from dc_solver.ratios import CPR, RatioSchedule
@@ -58,9 +57,7 @@ class Tab:
 
 @pytest.fixture(scope="module")
 def tab(forge: ForgeServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
-    folder = os.environ.get("DC_SOLVER_SCREENSHOTS")
-    pictures = Path(folder) if folder else tmp_path_factory.mktemp("screenshots")
-    pictures.mkdir(parents=True, exist_ok=True)
+    pictures = picture_folder(tmp_path_factory)
     with new_tab() as page:
         page.goto(f"{forge.url}/?__theme=dark")
         page.wait_for_selector("#tabs > .tab-nav > button", timeout=120000)

@@ -5,7 +5,7 @@ import { app } from "../../scripts/app.js";
 import { showText } from "./text.js";
 import { say } from "./words.js";
 
-const under_way = new Map(); // node -> true while what it tells is only for now
+const underWay = new Set(); // nodes of which what they tell is only for now
 
 // The node of an id such as "12", or "12:3" inside a subgraph.
 function nodeOf(id) {
@@ -21,18 +21,18 @@ function nodeOf(id) {
 function tell({ detail: { node: id, text, passing } }) {
   const node = nodeOf(id);
   if (!node) return;
-  if (passing) under_way.set(node, true);
-  else under_way.delete(node);
+  if (passing) underWay.add(node);
+  else underWay.delete(node);
   showText(node, text);
 }
 
 // A run that ends early must not leave "2 min left" behind.
 function stop(sentence) {
-  for (const node of under_way.keys()) showText(node, sentence);
-  under_way.clear();
+  for (const node of underWay) showText(node, sentence);
+  underWay.clear();
 }
 
-export const finished = (node) => under_way.delete(node);
+export const finished = (node) => underWay.delete(node);
 
 export function followRuns() {
   api.addEventListener("dc_solver.text", tell);

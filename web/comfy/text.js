@@ -57,5 +57,3 @@ export function addText(node) {
 }
 
 export const showText = (node, text) => addText(node).show(text);
-
-export const textOf = (node) => boxes.get(node)?.element.textContent ?? "";
