@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
 
-from ..solvers import Schedule, get_solver
+from ..solvers import SOLVERS, Langevin, Schedule, Solver, get_solver
+from ..solvers.calls import Model, state_dtype
 from ..solvers.grid import Grid, make_grid
-from ..solvers.inputs import check_settings, check_state
-from ..solvers.loop import Model, run_plan, state_dtype
-from ..solvers.plan import Settings, Step, make_plan
+from ..solvers.inputs import check_settings, check_state, check_time
+from ..solvers.plan import make_plan
+from ..solvers.run import run_plan
+from ..solvers.step import Settings, Step
 from .greedy import LOSSES, greedy_search
 from .points import Chunk, ExtraArgs, PointModel, Tally
 from .reference import reference_sigmas, reference_states, state_at, union
-from .schedule import Identity, RatioSchedule, Report, geometric_mean_ratio
+from .schedule import ForSolver, Identity, RatioSchedule, Report, geometric_mean_ratio
 from .search import MOST_TRIES
 
 #: Model calls of the reference trajectory, unless the caller says otherwise.
@@ -62,6 +64,8 @@ def calibrate(
     lower_order: bool | str = True,
     variable: str = "t",
     first_corrector: bool = True,
+    corrector: bool | None = None,
+    langevin: Langevin | None = None,
     loss: str = "relative",
     reference_calls: int = REFERENCE_CALLS,
     finals: ShowFinals | None = None,
@@ -88,8 +92,9 @@ def calibrate(
             those of these points (each may have its own prompt).
         chunk: points in one model call; None for all at once.
         device: where the model runs; None for the device of ``x``.
-        solver, order, variant, dc_order, lower_order, variable, first_corrector: as in
+        solver, order, variant, dc_order, lower_order, variable, first_corrector, corrector: as in
             :func:`solvers.sample`.
+        langevin: refused: with noise in every trajectory no ratio brings it nearer to a reference.
         loss: "mean" is the paper's mean square distance over the points; "relative" weighs each
             point's distance by that with a ratio of 1, so that no single point, such as one whose
             trajectory ends in another mode, decides for all (benchmarks/search.py compares them).
@@ -120,6 +125,8 @@ def calibrate(
         lower_order=lower_order,
         variable=variable,
         first_corrector=first_corrector,
+        corrector=corrector,
+        langevin=langevin,
         loss=loss,
         reference_calls=reference_calls,
         finals=finals,
@@ -209,7 +216,6 @@ class _Task:
     check: int
     chunk: Chunk
     finals: ShowFinals | None
-    solver: str
     settings: Settings
     loss: str
     reference_calls: int
@@ -233,6 +239,8 @@ class _Task:
         lower_order: bool | str = True,
         variable: str = "t",
         first_corrector: bool = True,
+        corrector: bool | None = None,
+        langevin: Langevin | None = None,
         loss: str = "relative",
         reference_calls: int = REFERENCE_CALLS,
         finals: ShowFinals | None = None,
@@ -240,21 +248,19 @@ class _Task:
     ) -> _Task:
         """Check the arguments.  Raises TypeError and ValueError."""
         check_state(print, x, schedule)
-        entry = get_solver(solver)
-        if not entry.compensates:
-            raise ValueError(f"solver: {solver} takes no ratios to calibrate; use dc_solver.")
-        settings = check_settings(
-            entry,
-            Settings(
-                order=order,
-                variant=variant,
-                corrector=entry.corrector,
-                dc_order=dc_order,
-                variable=variable,
-                lower_order=lower_order,
-                first_corrector=first_corrector,
-            ),
+        _check_can_search(get_solver(solver), langevin)
+        check_time(get_solver(solver), schedule)
+        settings = Settings(
+            solver=solver,
+            order=order,
+            variant=variant,
+            dc_order=dc_order,
+            variable=variable,
+            lower_order=lower_order,
+            first_corrector=first_corrector,
+            corrector=corrector,
         )
+        settings = replace(check_settings(settings), corrector=corrector)
         for name, value in (
             ("check", check),
             ("chunk", chunk),
@@ -295,7 +301,6 @@ class _Task:
             check=check,
             chunk=Chunk(chunk or len(x)),
             finals=finals,
-            solver=solver,
             settings=settings,
             loss=loss,
             reference_calls=reference_calls,
@@ -361,13 +366,7 @@ class _Task:
             ratios=found.ratios,
             sigmas=grid.sigmas,
             cfg=cfg,
-            solver=self.solver,
-            order=self.settings.order,
-            variant=self.settings.variant,
-            dc_order=self.settings.dc_order or 1,
-            variable=self.settings.variable,
-            lower_order=self.settings.lower_order,
-            first_corrector=self.settings.first_corrector,
+            **_kept(self.settings),
             identity=self.identity,
             report=Report(
                 losses=found.losses,
@@ -397,14 +396,14 @@ class _Task:
 
         def final(settings: Settings, ratios: Sequence[float] | None) -> torch.Tensor:
             plan = make_plan(grid, self.schedule, settings, ratios)
-            return run_plan(plan, grid.sigmas, checking, self.start[self.points :])
+            return run_plan(plan, checking, self.start[self.points :])
 
         def errors(states: torch.Tensor) -> tuple[float, ...]:
             distances = (states - truth).square().flatten(1).mean(dim=1).tolist()
             return tuple(d if math.isfinite(d) else _INFINITE for d in distances)
 
         plain_settings = replace(self.settings, dc_order=None)
-        second = Settings(order=2, corrector=False, lower_order="final")
+        second = Settings(solver="dpmpp_2m", lower_order="final")
         finals = Finals(final(plain_settings, None), final(self.settings, result.ratios), truth)
         plain, with_ratios = errors(finals.plain), errors(finals.compensated)
         dpmpp_2m = errors(final(second, None))
@@ -435,3 +434,24 @@ class _Task:
             report=report,
             notes=("compensation did not help on the check seeds: the ratios stay 1",),
         )
+
+
+def _check_can_search(solver: Solver, langevin: Langevin | None) -> None:
+    """Raises ValueError where there are no ratios to search, with the reason."""
+    if langevin is not None and langevin.steps:
+        raise ValueError(
+            "langevin: expected none in a calibration; Langevin steps put new noise into every "
+            "trajectory, so no ratio brings one nearer to the reference. Calibrate without them."
+        )
+    if not solver.compensates:
+        takers = ", ".join(name for name, entry in SOLVERS.items() if entry.compensates)
+        why = "without compensation" if solver.kind == "multistep" else "on no earlier outputs"
+        raise ValueError(
+            f"solver: expected one that takes ratios ({takers}), got {solver.name}, which runs "
+            f"{why}."
+        )
+
+
+def _kept(settings: Settings) -> dict[str, Any]:
+    """The settings as a RatioSchedule takes them."""
+    return {f.name: getattr(settings, f.name) for f in fields(ForSolver)}

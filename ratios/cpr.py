@@ -18,10 +18,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ..solvers import get_solver
-from ..solvers.inputs import check_settings
-from ..solvers.plan import Settings
-from .schedule import Identity, RatioSchedule, settings_of
+from .schedule import ForSolver, Identity, RatioSchedule, settings_of
 
 SHAPE = (4, 3, 3)
 #: From here a prediction says that ratios were limited to those that were found.
@@ -32,7 +29,7 @@ _STEPS_UNIT = 50.0
 
 
 @dataclass(frozen=True)
-class CPR:
+class CPR(ForSolver):
     """A fitted regression with the range that it was fitted on.
 
     Coefficients are 36 numbers, shape ``(4, 3, 3)``.  Inputs outside ``steps_range`` or
@@ -45,13 +42,6 @@ class CPR:
     steps_range: tuple[int, int]
     cfg_range: tuple[float, float]
     ratio_range: tuple[float, float] | None = None
-    solver: str = "dc_solver"
-    order: int = 2
-    variant: str = "bh2"
-    dc_order: int = 2
-    variable: str = "t"
-    lower_order: bool | str = True
-    first_corrector: bool = True
     identity: Identity = field(default_factory=Identity)
     fitted: tuple[RatioSchedule, ...] = ()
 
@@ -65,10 +55,7 @@ class CPR:
         for name, (low, high) in (("steps_range", self.steps_range), ("cfg_range", self.cfg_range)):
             if not (math.isfinite(low) and math.isfinite(high) and low <= high):
                 raise ValueError(f"{name}: expected a lower and an upper end, got {(low, high)}.")
-        check_settings(get_solver(self.solver), Settings(
-            order=self.order, variant=self.variant, dc_order=self.dc_order, variable=self.variable,
-            lower_order=self.lower_order, first_corrector=self.first_corrector,
-        ))  # fmt: skip
+        self.take_settings()
 
     def predict(self, steps: int, cfg: float) -> RatioSchedule:
         """The ratios for this many steps at this guidance scale, in well under a millisecond.

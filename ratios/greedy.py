@@ -10,8 +10,8 @@ import torch
 
 from ..solvers.compensation import interpolation_weights
 from ..solvers.grid import Grid
-from ..solvers.loop import combine
-from ..solvers.plan import Step
+from ..solvers.run import advanced, combine, converted
+from ..solvers.step import Step
 from .points import PointModel
 from .search import SMALL_GAIN, VectorSearch, closed_form
 
@@ -48,15 +48,18 @@ def greedy_search(
     plain: list[float] = []
     state = x
     buffer: list[torch.Tensor] = []
-    denoised: torch.Tensor | None = None
+    output: torch.Tensor | None = None
     for i, step in enumerate(plan):
+        denoised = None
         if step.calls_model:
-            if denoised is None:
-                denoised = model(state, _batch(state, grid.sigmas[i]))
+            if output is None:
+                denoised = model(state, _batch(state, step.sigma))
+                output = converted(step.convert, state, denoised)
             if step.replaces_newest:
                 del buffer[0]
-            buffer.insert(0, denoised)
-        attempt = _Attempt(model, step, state, buffer, grid.sigmas[i + 1], truth[i + 1], loss)
+            buffer.insert(0, output)
+        after = plan[i + 1] if i + 1 < len(plan) else None
+        attempt = _Attempt(model, step, after, state, denoised, buffer, truth[i + 1], loss)
         ratio = _best_ratio(attempt)
         if not math.isfinite(attempt.losses[1.0]):
             raise ValueError(
@@ -66,7 +69,7 @@ def greedy_search(
         ratios.append(ratio)
         losses.append(attempt.losses[ratio])
         plain.append(attempt.losses[1.0])
-        state, denoised, buffer = attempt.accepted(ratio)
+        state, output, buffer = attempt.accepted(ratio)
         del buffer[step.keep :]
     return Found(tuple(ratios), tuple(losses), tuple(plain))
 
@@ -89,8 +92,11 @@ def _best_ratio(attempt: _Attempt) -> float:
 
 @dataclass
 class _Outcome:
+    """The state after a step, the output at it where the model was called there, and the
+    compensated newest output where it was."""
+
     state: torch.Tensor
-    denoised: torch.Tensor | None
+    output: torch.Tensor | None
     newest: torch.Tensor | None
 
 
@@ -101,9 +107,10 @@ class _Attempt:
         self,
         model: PointModel,
         step: Step,
+        after: Step | None,
         state: torch.Tensor,
+        denoised: torch.Tensor | None,
         buffer: Sequence[torch.Tensor],
-        sigma_next: float,
         truth: torch.Tensor,
         loss: str,
     ) -> None:
@@ -111,9 +118,10 @@ class _Attempt:
         #: The mean square distance to the reference, by ratio.
         self.losses: dict[float, float] = {}
         self._model = model
+        self._after = after
         self._state = state
+        self._denoised = denoised
         self._buffer = buffer
-        self._sigma_next = sigma_next
         self._truth = truth
         self._relative = loss == "relative"
         self._weights: torch.Tensor | None = None
@@ -150,7 +158,7 @@ class _Attempt:
         buffer = list(self._buffer)
         if outcome.newest is not None:
             buffer[0] = outcome.newest
-        return outcome.state, outcome.denoised, buffer
+        return outcome.state, outcome.output, buffer
 
     def _run(self, ratio: float) -> _Outcome:
         step = self.step
@@ -159,11 +167,13 @@ class _Attempt:
         if step.nodes and ratio != 1.0:
             newest = combine(interpolation_weights(step.nodes, ratio), buffer)
             buffer[0] = newest
-        state = combine((step.state, *step.outputs), (self._state, *buffer))
-        if step.correct is None:
+        state = advanced(step, self._state, self._denoised, buffer)
+        if step.correct is None or self._after is None:
             return _Outcome(state, None, newest)
-        denoised = self._model(state, _batch(state, self._sigma_next))
-        return _Outcome(combine((1.0, *step.correct), (state, denoised, *buffer)), denoised, newest)
+        denoised = self._model(state, _batch(state, step.sigma_next))
+        output = converted(self._after.convert, state, denoised)
+        corrected = combine((1.0, *step.correct), (state, output, *buffer))
+        return _Outcome(corrected, output, newest)
 
 
 def _point_weights(residual: torch.Tensor) -> torch.Tensor:

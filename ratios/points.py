@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..solvers.loop import Model, call_model, state_dtype
+from ..solvers.calls import Model, call_model, state_dtype
 
 log = logging.getLogger("dc_solver")
 

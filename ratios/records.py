@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .cpr import CPR
-from .schedule import VERDICTS, Identity, RatioSchedule, Report, settings_of
+from .schedule import VERDICTS, ForSolver, Identity, RatioSchedule, Report, settings_of
 
 FORMAT = "dc_solver"
 VERSION = 1
@@ -50,7 +50,7 @@ def to_record(obj: RatioSchedule | CPR) -> tuple[dict[str, Any], Arrays]:
             "steps_range": list(obj.steps_range),
             "cfg_range": list(obj.cfg_range),
             "ratio_range": None if obj.ratio_range is None else list(obj.ratio_range),
-            "settings": settings_of(obj),
+            "settings": _from_settings(obj),
             "identity": asdict(obj.identity),
             "fitted": fitted,
         }
@@ -94,7 +94,7 @@ def _from_ratios(obj: RatioSchedule, prefix: str) -> tuple[dict[str, Any], Array
         "start": obj.start,
         "cfg": obj.cfg,
         "origin": obj.origin,
-        "settings": settings_of(obj),
+        "settings": _from_settings(obj),
         "identity": asdict(obj.identity),
         "report": report,
         "notes": list(obj.notes),
@@ -165,6 +165,14 @@ def _read(record: dict[str, Any], checks: dict[str, Check]) -> dict[str, Any]:
     return values
 
 
+def _from_settings(obj: ForSolver) -> dict[str, Any]:
+    """The settings; a corrector that is the solver's own is left out, as in the first files."""
+    settings = settings_of(obj)
+    if obj.corrector is None:
+        del settings["corrector"]
+    return settings
+
+
 def _settings(name: str, value: Any) -> dict[str, Any]:
     def lower_order(name: str, value: Any) -> bool | str:
         return value if isinstance(value, bool) else _text(name, value)
@@ -177,8 +185,9 @@ def _settings(name: str, value: Any) -> dict[str, Any]:
         "variable": _text,
         "lower_order": lower_order,
         "first_corrector": _flag,
+        "corrector": _optional(_flag),
     }
-    return _read(_object(name, value), checks)
+    return _read({"corrector": None, **_object(name, value)}, checks)
 
 
 def _identity(name: str, value: Any) -> Identity:

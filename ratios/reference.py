@@ -13,9 +13,10 @@ from collections.abc import Sequence
 import torch
 
 from ..solvers.grid import make_grid
-from ..solvers.loop import run_plan
-from ..solvers.plan import Settings, make_plan
+from ..solvers.plan import make_plan
+from ..solvers.run import run_plan
 from ..solvers.schedules import Schedule
+from ..solvers.step import Settings
 from .points import PointModel
 
 #: Where the step to sigma 0 is cut: below, one step goes straight to 0.
@@ -97,7 +98,7 @@ def reference_states(
 
     grid = make_grid(fine, schedule)
     plan = make_plan(grid, schedule, Settings(order=3, lower_order="final"))
-    final = run_plan(plan, grid.sigmas, model, x, callback=keep)
+    final = run_plan(plan, model, x, callback=keep)
     states[sigmas[-1]] = final
     return states
 

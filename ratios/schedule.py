@@ -9,7 +9,7 @@ from typing import Any
 
 from ..solvers import get_solver
 from ..solvers.inputs import check_ratios, check_settings
-from ..solvers.plan import Settings
+from ..solvers.step import Settings
 
 ORIGINS = ("calibrated", "predicted", "imported")
 VERDICTS = ("better", "not better", "unchecked")
@@ -116,8 +116,29 @@ def geometric_mean_ratio(errors: Sequence[float], base: Sequence[float]) -> floa
     return math.exp(math.fsum(logs) / len(logs))
 
 
+@dataclass(frozen=True, kw_only=True)
+class ForSolver:
+    """The solver and its settings that ratios hold for, as :func:`solvers.sample` takes them."""
+
+    solver: str = "dc_solver"
+    order: int = 2
+    variant: str = "bh2"
+    dc_order: int = 2
+    variable: str = "t"
+    lower_order: bool | str = True
+    first_corrector: bool = True
+    corrector: bool | None = None
+
+    def take_settings(self) -> None:
+        """Fill in the order that a solver itself decides.  Raises ValueError for settings that do
+        not exist."""
+        settings = check_settings(Settings(**settings_of(self)))
+        object.__setattr__(self, "order", settings.order)
+        object.__setattr__(self, "variant", settings.variant)
+
+
 @dataclass(frozen=True)
-class RatioSchedule:
+class RatioSchedule(ForSolver):
     """Compensation ratios, one a step, with the settings they hold for.
 
     ``ratios[i]`` compensates the newest output before the update from ``sigmas[i]`` to
@@ -131,20 +152,13 @@ class RatioSchedule:
     sigmas: tuple[float, ...] | None = None
     start: float | None = None
     cfg: float | None = None
-    solver: str = "dc_solver"
-    order: int = 2
-    variant: str = "bh2"
-    dc_order: int = 2
-    variable: str = "t"
-    lower_order: bool | str = True
-    first_corrector: bool = True
     origin: str = "calibrated"
     identity: Identity = field(default_factory=Identity)
     report: Report | None = None
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        check_settings(get_solver(self.solver), self.settings)
+        self.take_settings()
         checked = check_ratios(get_solver(self.solver), self.ratios, len(self.ratios))
         object.__setattr__(self, "ratios", checked)
         if self.sigmas is not None:
@@ -171,19 +185,6 @@ class RatioSchedule:
         return len(self.ratios)
 
     @property
-    def settings(self) -> Settings:
-        """The solver settings as the solvers take them."""
-        return Settings(
-            order=self.order,
-            variant=self.variant,
-            corrector=get_solver(self.solver).corrector,
-            dc_order=self.dc_order,
-            variable=self.variable,
-            lower_order=self.lower_order,
-            first_corrector=self.first_corrector,
-        )
-
-    @property
     def active(self) -> bool:
         """Whether any ratio differs from 1."""
         return any(ratio != 1.0 for ratio in self.ratios)
@@ -192,7 +193,6 @@ class RatioSchedule:
         return replace(self, notes=(*self.notes, *notes))
 
 
-def settings_of(schedule: Any) -> dict[str, Any]:
+def settings_of(schedule: ForSolver) -> dict[str, Any]:
     """The solver settings of a schedule or a CPR as keyword arguments."""
-    names = ("solver", "order", "variant", "dc_order", "variable", "lower_order", "first_corrector")
-    return {name: getattr(schedule, name) for name in names}
+    return {f.name: getattr(schedule, f.name) for f in fields(ForSolver)}

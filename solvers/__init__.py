@@ -1,16 +1,25 @@
 """Few-step solvers of the diffusion ODE: torch and mathematics, no host and no files."""
 
-from .loop import SearchedRatios, sample
-from .registry import SOLVERS, Solver, get_solver
+from .adaptive import RunReport, Tolerance
+from .langevin import Langevin
+from .parameterisation import PREDICTIONS, denoiser
+from .registry import SOLVERS, get_solver
+from .sampling import SearchedRatios, sample
 from .schedules import FlowSchedule, Schedule, VPSchedule, discrete_time
+from .solver import Solver
 
 __all__ = [
+    "PREDICTIONS",
     "SOLVERS",
     "FlowSchedule",
+    "Langevin",
+    "RunReport",
     "Schedule",
     "SearchedRatios",
     "Solver",
+    "Tolerance",
     "VPSchedule",
+    "denoiser",
     "discrete_time",
     "get_solver",
     "sample",

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from .schedules import Schedule
+
+
+@dataclass(frozen=True)
+class Point:
+    """A sigma with its signal factor, half-logSNR and, where it was asked for, model time."""
+
+    sigma: float
+    signal: float
+    lam: float
+    time: float = math.nan
+
+    @classmethod
+    def at(cls, sigma: float, schedule: Schedule, *, timed: bool = False) -> Point:
+        """The point of a schedule.  Raises ValueError where ``timed`` and it has no model time."""
+        time = schedule.model_time(sigma) if timed else math.nan
+        return cls(sigma, schedule.signal(sigma), schedule.half_logsnr(sigma), time)
 
 
 @dataclass(frozen=True)

@@ -4,35 +4,46 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
 
-from .plan import Settings
-from .registry import SOLVERS, Solver
+from .adaptive import Tolerance
+from .exponential import VARIANTS
+from .grid import Grid
+from .langevin import Langevin
+from .plan import resolved
+from .registry import SOLVERS, get_solver
 from .schedules import Schedule
-from .unipc import VARIANTS
+from .solver import Solver
+from .step import Settings
 
 VARIABLES = ("t", "lambda")
 DC_ORDERS = (1, 2, 3)
 LOWER_ORDERS = (True, "final", False)
 
 
-def check_settings(solver: Solver, settings: Settings) -> Settings:
-    """The settings with the solver's own order filled in.
+def check_settings(settings: Settings) -> Settings:
+    """The settings with what the solver itself decides filled in.
 
-    Raises ValueError for an order, variant, K or variable that does not exist.
+    Raises ValueError for a solver, order, variant, K or variable that does not exist, and for a
+    corrector where there is none.
     """
+    entry = get_solver(settings.solver)
     _one_of("variant", settings.variant, VARIANTS)
     _one_of("dc_order", settings.dc_order, DC_ORDERS)
     _one_of("variable", settings.variable, VARIABLES)
     _one_of("lower_order", settings.lower_order, LOWER_ORDERS)
     _one_of("first_corrector", settings.first_corrector, (True, False))
-    if solver.order is not None:
-        return replace(settings, order=solver.order, variant="bh2")
-    _one_of("order", settings.order, tuple(range(1, solver.max_order + 1)))
-    return settings
+    _one_of("corrector", settings.corrector, (None, True, False))
+    if settings.corrector and entry.kind != "multistep":
+        raise ValueError(
+            f"corrector: expected none with the {entry.kind} solver {entry.name}, got True; UniC "
+            "needs the outputs of earlier steps."
+        )
+    if entry.order is None:
+        _one_of("order", settings.order, entry.orders)
+    return resolved(settings)
 
 
 def check_state(model: Any, x: Any, schedule: Any) -> None:
@@ -48,6 +59,15 @@ def check_state(model: Any, x: Any, schedule: Any) -> None:
         raise TypeError(
             f"schedule: expected VPSchedule(...) or FlowSchedule(...), got "
             f"{type(schedule).__name__}."
+        )
+
+
+def check_time(solver: Solver, schedule: Schedule) -> None:
+    """Raises ValueError where a solver needs the model's time and the schedule has none."""
+    if solver.timed and not schedule.has_model_time:
+        raise ValueError(
+            f"solver: {solver.name} interpolates in the model's time, and this schedule has none; "
+            "pass VPSchedule(sigma_to_t=...), or use deis_rhoab, which interpolates in sigma."
         )
 
 
@@ -81,6 +101,78 @@ def check_ratios(solver: Solver, ratios: Sequence[float], steps: int) -> tuple[f
         if not math.isfinite(value):
             raise ValueError(f"ratios: expected finite numbers, got {value!r} at step {i}.")
     return values
+
+
+def check_threshold(threshold: Any) -> float | None:
+    """Raises ValueError for a quantile that is none."""
+    if threshold is None:
+        return None
+    if isinstance(threshold, bool) or not isinstance(threshold, (int, float)):
+        raise ValueError(f"threshold: expected a quantile such as 0.995, got {threshold!r}.")
+    if not 0.0 < threshold <= 1.0:
+        raise ValueError(f"threshold: expected a quantile above 0 and up to 1, got {threshold!r}.")
+    return float(threshold)
+
+
+def check_langevin(
+    solver: Solver, langevin: Any, ratios: Sequence[float] | None
+) -> Langevin | None:
+    """The Langevin steps; None where there are none.
+
+    Raises TypeError for something else, ValueError where they do not go with the solver or with
+    ratios, which were searched on trajectories without noise.
+    """
+    if langevin is None:
+        return None
+    if not isinstance(langevin, Langevin):
+        raise TypeError(f"langevin: expected Langevin(...), got {type(langevin).__name__}.")
+    if isinstance(langevin.steps, bool) or not isinstance(langevin.steps, int):
+        raise ValueError(f"langevin: expected a whole number of steps, got {langevin.steps!r}.")
+    if langevin.steps < 0 or not 0.0 < langevin.snr < math.inf:
+        raise ValueError(
+            "langevin: expected 0 or more steps and a signal-to-noise ratio above 0, got "
+            f"{langevin.steps} and {langevin.snr!r}."
+        )
+    if langevin.steps == 0:
+        return None
+    if solver.kind == "adaptive":
+        raise ValueError(
+            f"langevin: expected a solver of fixed steps, got {solver.name}, whose error estimate "
+            "the noise would spoil."
+        )
+    if ratios is not None and any(ratio != 1.0 for ratio in ratios):
+        raise ValueError(
+            "langevin: expected no ratios beside Langevin steps, got some; ratios are searched "
+            "without noise and do not fit trajectories with it."
+        )
+    return langevin
+
+
+def check_tolerance(tolerance: Any) -> Tolerance:
+    """Raises TypeError and ValueError for a tolerance that no run could meet."""
+    if tolerance is None:
+        return Tolerance()
+    if not isinstance(tolerance, Tolerance):
+        raise TypeError(f"tolerance: expected Tolerance(...), got {type(tolerance).__name__}.")
+    for name in ("atol", "rtol", "first_step", "safety"):
+        value = getattr(tolerance, name)
+        if not 0.0 < value < math.inf:
+            raise ValueError(f"tolerance: expected {name} above 0, got {value!r}.")
+    if tolerance.max_calls < 4:
+        raise ValueError(
+            f"tolerance: expected max_calls of 4 or more, got {tolerance.max_calls!r}; less is not "
+            "enough for one step and the ends."
+        )
+    return tolerance
+
+
+def check_falling(solver: Solver, grid: Grid) -> None:
+    """Raises ValueError where an adaptive solver would have no way down."""
+    if grid.steps < 1 or grid.sigmas[0] <= grid.sigmas[-1]:
+        raise ValueError(
+            f"sigmas: expected the first above the last for the adaptive {solver.name}, got "
+            f"{grid.sigmas[:1]} to {grid.sigmas[-1:]}."
+        )
 
 
 def _one_of(name: str, value: Any, allowed: Sequence[Any]) -> None:

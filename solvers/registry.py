@@ -1,38 +1,27 @@
-"""The solvers by name.  A new multistep solver is one line here."""
+"""The solvers by name.  A new one is a file of :mod:`solvers.methods` and its line here."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from importlib import import_module
 
+from .solver import Solver
 
-@dataclass(frozen=True)
-class Solver:
-    """What a caller may want to know of a solver before running it.
-
-    ``order`` is the fixed order, or None where the caller chooses it up to ``max_order``.
-    ``calls_per_step`` is the number of model calls a step.  ``compensates`` tells whether it takes
-    ratios.
-    """
-
-    name: str
-    label: str
-    order: int | None
-    max_order: int
-    corrector: bool
-    compensates: bool
-    source: str
-    calls_per_step: int = 1
-
-
-_ALL = (
-    Solver("ddim", "DDIM", 1, 1, False, True, "2010.02502; order 1 of 2206.00927"),
-    Solver("dpmpp_2m", "DPM-Solver++(2M)", 2, 2, False, True, "2211.01095, algorithm 2"),
-    Solver("dpmpp_3m", "DPM-Solver++(3M)", 3, 3, False, True, "2211.01095, third order"),
-    Solver("unipc", "UniPC", None, 4, True, False, "2302.04867"),
-    Solver("dc_solver", "DC-Solver", None, 4, True, True, "2409.03755"),
+#: The files of ``methods/``, in the order of the dropdowns.
+_FAMILIES = (
+    "unipc",
+    "ddim",
+    "dpm_multistep",
+    "deis",
+    "ipndm",
+    "dpm_singlestep",
+    "dpm_adaptive",
 )
 
-SOLVERS: dict[str, Solver] = {solver.name: solver for solver in _ALL}
+SOLVERS: dict[str, Solver] = {
+    solver.name: solver
+    for family in _FAMILIES
+    for solver in import_module(f".methods.{family}", __package__).SOLVERS
+}
 
 
 def get_solver(name: str) -> Solver:

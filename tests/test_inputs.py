@@ -22,6 +22,8 @@ from dc_solver.ratios import (
 from dc_solver.solvers import (
     SOLVERS,
     FlowSchedule,
+    Langevin,
+    Tolerance,
     VPSchedule,
     discrete_time,
     get_solver,
@@ -42,7 +44,7 @@ def check(error: type[Exception], words: str, call: Callable[[], Any]) -> None:
 
 BAD_SAMPLE: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "solver": ({"solver": "euler"}, ValueError, "solver: expected one of .*, got 'euler'"),
-    "solver type": ({"solver": ["unipc"]}, ValueError, "solver: expected one of ddim"),
+    "solver type": ({"solver": ["unipc"]}, ValueError, "solver: expected one of dc_solver"),
     "order": ({"order": 5}, ValueError, "order: expected one of 1, 2, 3, 4, got 5"),
     "order 0": ({"order": 0}, ValueError, "order: expected one of .* got 0"),
     "order float": ({"order": 2.0}, ValueError, r"order: expected one of .* got 2\.0"),
@@ -71,7 +73,68 @@ BAD_SAMPLE: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "unipc ratios": (
         {"solver": "unipc", "ratios": [1.0] * 4},
         ValueError,
-        "ratios: unipc runs without compensation.*use one of ddim, .*dc_solver",
+        "ratios: unipc runs without compensation.*use one of dc_solver, .*ipndm",
+    ),
+    "singlestep ratios": (
+        {"solver": "dpm_2", "ratios": [1.0] * 4},
+        ValueError,
+        "ratios: dpm_2 runs without comp",
+    ),
+    "deis order": (
+        {"solver": "deis_tab", "order": 4},
+        ValueError,
+        "order: .* one of 1, 2, 3",
+    ),
+    "singlestep corrector": (
+        {"solver": "dpm_2", "corrector": True},
+        ValueError,
+        "corrector: expected none .* dpm_2",
+    ),
+    "corrector word": ({"corrector": "yes"}, ValueError, "corrector: expected one of None, True"),
+    "deis without time": (
+        {"solver": "deis_tab", "schedule": VPSchedule()},
+        ValueError,
+        "deis_tab.*use deis_rhoab",
+    ),
+    "threshold": ({"threshold": 1.5}, ValueError, "threshold: expected a quantile above 0"),
+    "threshold word": ({"threshold": "on"}, ValueError, "threshold: expected a quantile such as"),
+    "langevin number": ({"langevin": 3}, TypeError, r"expected Langevin\(...\), got int"),
+    "langevin steps": (
+        {"langevin": Langevin(-1)},
+        ValueError,
+        "langevin: expected 0 or more",
+    ),
+    "langevin half": ({"langevin": Langevin(0.5)}, ValueError, "langevin: expected a whole"),
+    "langevin snr": ({"langevin": Langevin(1, 0.0)}, ValueError, "ratio above 0, got 1 and 0.0"),
+    "langevin ratios": (
+        {"langevin": Langevin(1), "ratios": [1.1] * 4},
+        ValueError,
+        "no ratios beside Langevin",
+    ),
+    "langevin adaptive": (
+        {"langevin": Langevin(1), "solver": "dpm_12"},
+        ValueError,
+        "langevin: .* fixed steps, got",
+    ),
+    "tolerance number": (
+        {"tolerance": 0.1, "solver": "dpm_12"},
+        TypeError,
+        r"expected Tolerance\(...\), got float",
+    ),
+    "tolerance zero": (
+        {"tolerance": Tolerance(atol=0.0), "solver": "dpm_23"},
+        ValueError,
+        "atol above 0, got 0.0",
+    ),
+    "tolerance calls": (
+        {"tolerance": Tolerance(max_calls=3), "solver": "dpm_23"},
+        ValueError,
+        "max_calls of 4 or",
+    ),
+    "adaptive upwards": (
+        {"solver": "dpm_12", "sigmas": [1.0, 2.0]},
+        ValueError,
+        "the first above the last for the",
     ),
     "model": ({"model": 3}, TypeError, r"model: expected a function model\(x, sigma.*got int"),
     "x integers": ({"x": torch.ones(2, 2).long()}, TypeError, "x: expected a floating .*int64"),
@@ -213,7 +276,22 @@ BAD_CALIBRATE: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
         TypeError,
         "calibrate: unknown argument checkpoint, owner; the identity has fingerprint, model_class",
     ),
-    "unipc": ({"solver": "unipc"}, ValueError, "solver: unipc takes no ratios"),
+    "singlestep": (
+        {"solver": "dpmpp_2s"},
+        ValueError,
+        "got dpmpp_2s, which runs on no earlier",
+    ),
+    "adaptive": ({"solver": "dpm_23"}, ValueError, "got dpm_23, which runs on no earlier outputs"),
+    "langevin": (
+        {"langevin": Langevin(2)},
+        ValueError,
+        "langevin: expected none .* noise into every traj",
+    ),
+    "unipc": (
+        {"solver": "unipc"},
+        ValueError,
+        "takes ratios .*got unipc, which runs without",
+    ),
     "solver": ({"solver": "euler"}, ValueError, "solver: expected one of"),
     "order": ({"order": 7}, ValueError, "order: expected one of"),
     "dc_order": ({"dc_order": 0}, ValueError, "dc_order: expected one of 1, 2, 3, got 0"),

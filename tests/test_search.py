@@ -13,8 +13,9 @@ from dc_solver.ratios import calibrate
 from dc_solver.ratios.search import BOUNDS, MOST_TRIES, VectorSearch, closed_form
 from dc_solver.solvers import Schedule, sample
 from dc_solver.solvers.grid import make_grid
-from dc_solver.solvers.loop import run_plan
-from dc_solver.solvers.plan import Settings, make_plan
+from dc_solver.solvers.plan import make_plan
+from dc_solver.solvers.run import run_plan
+from dc_solver.solvers.step import Settings
 from problems import Gaussian, Mixture, schedule_of
 
 Residual = Callable[[float], torch.Tensor]
@@ -144,7 +145,7 @@ def states_after(
     """The corrected states after ``step`` of a whole run with these ratios."""
     seen: dict[int, torch.Tensor] = {}
     plan = make_plan(make_grid(sigmas, schedule), schedule, settings, ratios)
-    final = run_plan(plan, sigmas, model, x, callback=lambda i: seen.update({i["i"]: i["x"]}))
+    final = run_plan(plan, model, x, callback=lambda i: seen.update({i["i"]: i["x"]}))
     return seen.get(step + 1, final)
 
 

@@ -1,0 +1,1 @@
+"""The solvers, one family a file; :mod:`solvers.registry` lists the files."""
