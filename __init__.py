@@ -31,6 +31,7 @@ if "comfy.samplers" in sys.modules:
     from .nodes.routes import register_routes
     from .nodes.sampler import DCSolverSampler
     from .nodes.save_ratios import DCSolverSaveRatios
+    from .nodes.scheduler import DCSolverScheduler
 
     register_sampler()
     register_routes()
@@ -45,6 +46,7 @@ if "comfy.samplers" in sys.modules:
         "DCSolverLoadRatios": DCSolverLoadRatios,
         "DCSolverSaveRatios": DCSolverSaveRatios,
         "DCSolverPlotRatios": DCSolverPlotRatios,
+        "DCSolverScheduler": DCSolverScheduler,
     }
     NODE_DISPLAY_NAME_MAPPINGS = {
         "DCSolverSampler": "DC-Solver Sampler",
@@ -56,5 +58,6 @@ if "comfy.samplers" in sys.modules:
         "DCSolverLoadRatios": "Load Ratios (DC-Solver)",
         "DCSolverSaveRatios": "Save Ratios (DC-Solver)",
         "DCSolverPlotRatios": "Plot Ratios (DC-Solver)",
+        "DCSolverScheduler": "Scheduler (DC-Solver)",
     }
     WEB_DIRECTORY = "./web/comfy"

@@ -12,6 +12,7 @@ from .host_runs import GuidedModel
 from .options import (
     CATEGORY,
     calibrated_model,
+    calibrated_solver,
     cfg,
     first_seed,
     for_pictures,
@@ -19,7 +20,7 @@ from .options import (
     solver_settings,
     steps,
 )
-from .plotting import Pictures, plot, title_of
+from .plotting import Pictures, plot
 
 
 class DCSolverCalibrate:
@@ -61,6 +62,7 @@ class DCSolverCalibrate:
                     "tooltip": "A schedule of your own, in place of steps and scheduler.",
                 }),
                 **for_pictures(),
+                **calibrated_solver(),
             },
             "hidden": {"node": "UNIQUE_ID"},
         }  # fmt: skip
@@ -100,7 +102,7 @@ class DCSolverCalibrate:
         report = describe_ratios(found)
         host.log.info(report)
         _, image = plot([found])  # the node draws the curve itself
-        compared, comparison = pictures.compare([title_of(found)])
+        compared, comparison = pictures.compare([found])
         shown = {
             "images": compared,
             "text": [report],

@@ -13,12 +13,13 @@ from .host_runs import GuidedModel
 from .options import (
     CATEGORY,
     calibrated_model,
+    calibrated_solver,
     first_seed,
     for_pictures,
     search_settings,
     solver_settings,
 )
-from .plotting import Pictures, plot, title_of
+from .plotting import Pictures, plot
 
 _MOST = 32
 
@@ -62,7 +63,7 @@ class DCSolverCalibrateGrid:
                 **search_settings(),
                 **solver_settings(),
             },
-            "optional": for_pictures(),
+            "optional": {**for_pictures(), **calibrated_solver()},
             "hidden": {"node": "UNIQUE_ID"},
         }  # fmt: skip
 
@@ -112,7 +113,7 @@ class DCSolverCalibrateGrid:
         report = describe_cpr(cpr)
         host.log.info(report)
         previews, image = plot(found, title="Calibrated ratios")
-        _, comparison = pictures.compare([title_of(one) for one in found])
+        _, comparison = pictures.compare(found)
         shown = {
             "images": previews,
             "text": [report],

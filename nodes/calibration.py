@@ -12,7 +12,7 @@ import torch
 from ..ratios import Identity, RatioSchedule
 from . import host, host_model
 from .host_runs import GuidedModel, automatic_batch, run_many
-from .options import LOWER_ORDER
+from .options import CORRECTOR, LOWER_ORDER
 from .plotting import Pictures
 from .progress import Progress
 from .prompts import Prompts
@@ -42,6 +42,8 @@ def run_calibration(
     order: int,
     variant: str,
     lower_order: str,
+    solver: str = "dc_solver",
+    corrector: str = "automatic",
 ) -> list[RatioSchedule]:
     """Call ``work(guided, **arguments)`` inside one load of the model.
 
@@ -80,6 +82,8 @@ def run_calibration(
             chunk=batch,
             extra_args=lambda points: {"points": points},
             reference_calls=reference_steps,
+            solver=solver,
+            corrector=CORRECTOR[corrector],
             dc_order=dc_order,
             variable=variable,
             order=order,

@@ -6,10 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from ..ratios import RatioSchedule
-from ..ratios.chosen import told
-from ..ratios.lookup import Choice
 from . import host, library
-from .options import CATEGORY, cfg, find_ratios, steps
+from .options import CATEGORY, cfg, find_ratios, solver, steps
 from .sampling import Wish, sample_dc_solver
 
 
@@ -55,6 +53,7 @@ class DCSolverKSampler:
                     "looked through.",
                 }),
                 "find_ratios": find_ratios(),
+                "solver": solver(),
             },
         }  # fmt: skip
 
@@ -76,20 +75,18 @@ class DCSolverKSampler:
         denoise: float = 1.0,
         ratios: RatioSchedule | None = None,
         find_ratios: bool = True,
+        solver: str = "dc_solver",
     ) -> dict[str, Any]:
         sigmas = host.calculate_sigmas(model, scheduler, steps, denoise)
         if ratios is not None and denoise < 1.0:
             ratios = _only_whole_runs(ratios)
-        shown = []
-
-        def tell(choice: Choice) -> None:
-            shown.append(told(choice))
-
-        sampler = host.make_sampler(sample_dc_solver, {"wish": Wish(ratios, find_ratios, tell)})
+        shown: list[str] = []
+        wish = Wish(ratios, find_ratios, shown.append)
+        sampler = host.make_sampler(sample_dc_solver, {"wish": wish, "solver": solver})
         latent = host.sample_custom(
             model, seed, cfg, sampler, sigmas, positive, negative, latent_image
         )
-        text = shown or ["nothing to sample: denoise or steps is 0"]
+        text = ["\n".join(shown) or "nothing to sample: denoise or steps is 0"]
         return {"ui": {"text": text}, "result": (latent,)}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..ratios.edits import parse_edits
+from ..solvers import SOLVERS
 
 CATEGORY = "sampling/DC-Solver"
 
@@ -31,8 +32,8 @@ def solver_settings() -> dict[str, Widget]:
     return {
         "order": ("INT", {
             "advanced": True, "default": 2, "min": 1, "max": 4,
-            "tooltip": "Order of UniPC. 2 is best with guidance; 3 suits weak guidance and many "
-            "steps.",
+            "tooltip": "Order of the solver, where it has several. 2 is best with guidance; 3 "
+            "suits weak guidance and many steps.",
         }),
         "variant": (["bh2", "bh1"], {
             "advanced": True, "default": "bh2",
@@ -54,6 +55,64 @@ def find_ratios() -> Widget:
     })  # fmt: skip
 
 
+def solver(compensating: bool = False) -> Widget:
+    """Which solver of the pack; with ``compensating`` those that take ratios alone."""
+    names = [entry.name for entry in SOLVERS.values() if entry.compensates or not compensating]
+    return (names, {
+        "default": "dc_solver",
+        "tooltip": "Leave at dc_solver unless you compare. Each is taken as its paper has it; "
+        "those that use earlier steps take ratios of their own: calibrate with the one you sample "
+        "with.",
+    })  # fmt: skip
+
+
+def corrector() -> Widget:
+    return (list(CORRECTOR), {
+        "advanced": True, "default": "automatic",
+        "tooltip": "Leave at automatic. UniPC's corrector: on, it corrects any solver that uses "
+        "earlier steps; off, dc_solver and unipc only predict.",
+    })  # fmt: skip
+
+
+def sampling_extras() -> dict[str, Widget]:
+    """What a sampler may be told beside the order."""
+    return {
+        "corrector": corrector(),
+        "threshold": ("FLOAT", {
+            "advanced": True, "default": 0.0, "min": 0.0, "max": 1.0, "step": 0.005,
+            "round": 0.0001,
+            "tooltip": "Leave at 0. Dynamic thresholding for models of pixels, where 0.995 keeps "
+            "strong guidance from burning out; spoils models of latents.",
+        }),
+        "langevin_steps": ("INT", {
+            "advanced": True, "default": 0, "min": 0, "max": 100,
+            "tooltip": "Leave at 0. Noisy correction steps after each step, one model call each; "
+            "the seed decides their noise. No ratios run with them.",
+        }),
+        "langevin_snr": ("FLOAT", {
+            "advanced": True, "default": 0.1, "min": 0.001, "max": 1.0, "step": 0.01,
+            "round": 0.001,
+            "tooltip": "How far a noisy correction step goes.",
+        }),
+        "rtol": ("FLOAT", {
+            "advanced": True, "default": 0.05, "min": 0.0001, "max": 1.0, "step": 0.005,
+            "round": 0.0001,
+            "tooltip": "For dpm_12 and dpm_23, which choose their own steps: the error of a step, "
+            "relative to the image.",
+        }),
+        "atol": ("FLOAT", {
+            "advanced": True, "default": 0.0078, "min": 0.0001, "max": 1.0, "step": 0.001,
+            "round": 0.0001,
+            "tooltip": "For dpm_12 and dpm_23: the error of a step that is always allowed.",
+        }),
+        "max_calls": ("INT", {
+            "advanced": True, "default": 200, "min": 4, "max": 10000,
+            "tooltip": "For dpm_12 and dpm_23: the most model calls of an image.",
+        }),
+    }  # fmt: skip
+
+
+CORRECTOR = {"automatic": None, "on": True, "off": False}
 LOWER_ORDER: dict[str, bool | str] = {"automatic": True, "at the end": "final", "never": False}
 
 
@@ -76,6 +135,11 @@ def for_pictures() -> dict[str, Widget]:
             "tooltip": "With it you see UniPC, DC-Solver and the reference side by side.",
         }),
     }  # fmt: skip
+
+
+def calibrated_solver() -> dict[str, Widget]:
+    """Which solver a calibration is for; last, so that saved workflows keep their values."""
+    return {"solver": solver(compensating=True), "corrector": corrector()}
 
 
 def search_settings() -> dict[str, Widget]:

@@ -10,9 +10,10 @@ import torch
 
 from ..ratios import Finals, RatioSchedule
 from ..ratios.plots import comparison_figure, pixels, ratio_figure
+from ..ratios.text import compensated, label_of
 from . import host
 
-_COLUMNS = {"plain": "UniPC", "compensated": "DC-Solver", "reference": "reference"}
+_COLUMNS = ("plain", "compensated", "reference")
 _MOST_COMPARED = 16
 Shown = tuple[list[dict[str, str]], torch.Tensor]
 
@@ -25,7 +26,9 @@ def plot(schedules: Sequence[RatioSchedule], title: str = "Compensation ratios")
 def title_of(found: RatioSchedule) -> str:
     """What a comparison is of, in a few words."""
     gain = found.report.gain if found.report is not None else None
-    error = "" if gain is None else f", {gain:.2f} of UniPC's error"
+    error = (
+        "" if gain is None else f", {gain:.2f} of {label_of(found.solver, found.corrector)}'s error"
+    )
     kept = "" if found.active or gain is None else ", not kept"
     return f"{found.steps} steps, CFG {found.cfg or 0.0:g}{error}{kept}"
 
@@ -55,8 +58,8 @@ class Pictures:
             few = {name: getattr(finals, name)[: self._rows] for name in _COLUMNS}
             self._finals.append(Finals(**few))
 
-    def compare(self, titles: Sequence[str]) -> Shown:
-        """UniPC, DC-Solver and the reference, a row a seed; ``titles`` say of what setting.
+    def compare(self, calibrated: Sequence[RatioSchedule]) -> Shown:
+        """UniPC, DC-Solver and the reference, a row a seed, of each of the calibrations.
 
         Without pictures the image is an ExecutionBlocker: what shows them is passed over, and the
         log says what is missing.
@@ -66,12 +69,14 @@ class Pictures:
             host.log.info("DC-Solver: no pictures to compare, which %s", why)
             return [], host.block(None)
         previews, images = [], []
-        for finals, title in zip(self._finals, titles):
+        for finals, found in zip(self._finals, calibrated):
+            solver = (found.solver, found.corrector)
+            labels = (label_of(*solver), compensated(*solver), "reference")
             columns = [
                 (label, host.decode(self._vae, self._model, getattr(finals, name)).numpy())
-                for name, label in _COLUMNS.items()
+                for name, label in zip(_COLUMNS, labels)
             ]
-            shown, image = _shown(partial(comparison_figure, columns, title))
+            shown, image = _shown(partial(comparison_figure, columns, title_of(found)))
             previews += shown
             images.append(image)
         return previews, torch.cat(images)

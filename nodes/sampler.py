@@ -5,19 +5,26 @@ from __future__ import annotations
 from typing import Any
 
 from ..ratios import RatioSchedule
-from ..ratios.chosen import told
-from ..ratios.lookup import Choice
+from ..solvers import Langevin, Tolerance
 from . import host, library
-from .options import CATEGORY, LOWER_ORDER, find_ratios, solver_settings
+from .options import (
+    CATEGORY,
+    CORRECTOR,
+    LOWER_ORDER,
+    find_ratios,
+    sampling_extras,
+    solver,
+    solver_settings,
+)
 from .sampling import Wish, sample_dc_solver
 
 
 class DCSolverSampler:
     CATEGORY = CATEGORY
     DESCRIPTION = (
-        "DC-Solver for SamplerCustom and SamplerCustomAdvanced. Connected ratios bring their own "
-        "solver settings; without any it takes those that your library has for the run, else it "
-        "is UniPC."
+        "DC-Solver, and every other solver of the pack, for SamplerCustom and "
+        "SamplerCustomAdvanced. Connected ratios bring their own solver settings; without any it "
+        "takes those that your library has for the run, else it is UniPC."
     )
     RETURN_TYPES = ("SAMPLER",)
     OUTPUT_TOOLTIPS = ("For SamplerCustom and SamplerCustomAdvanced.",)
@@ -33,6 +40,8 @@ class DCSolverSampler:
                     "tooltip": "Calibrated or predicted ratios; their settings win.",
                 }),
                 "find_ratios": find_ratios(),
+                "solver": solver(),
+                **sampling_extras(),
             },
             "hidden": {"node": "UNIQUE_ID"},
         }  # fmt: skip
@@ -49,15 +58,28 @@ class DCSolverSampler:
         lower_order: str,
         ratios: RatioSchedule | None = None,
         find_ratios: bool = True,
+        solver: str = "dc_solver",
+        corrector: str = "automatic",
+        threshold: float = 0.0,
+        langevin_steps: int = 0,
+        langevin_snr: float = 0.1,
+        rtol: float = 0.05,
+        atol: float = 0.0078,
+        max_calls: int = 200,
         node: str = "",
     ) -> tuple[Any]:
-        def tell(choice: Choice) -> None:
-            host.show_on_node(told(choice), node)
+        def tell(text: str) -> None:
+            host.show_on_node(text, node)
 
         options = {
             "wish": Wish(ratios, find_ratios, tell),
+            "solver": solver,
             "order": order,
             "variant": variant,
             "lower_order": LOWER_ORDER[lower_order],
+            "corrector": CORRECTOR[corrector],
+            "threshold": threshold or None,
+            "langevin": Langevin(langevin_steps, langevin_snr) if langevin_steps else None,
+            "tolerance": Tolerance(atol=atol, rtol=rtol, max_calls=max_calls),
         }
         return (host.make_sampler(sample_dc_solver, options),)

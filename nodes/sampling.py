@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from ..ratios import RatioSchedule, settings_of
-from ..ratios.chosen import choose_ratios, record, told
-from ..ratios.lookup import Choice, Run
-from ..solvers import sample
+from ..ratios import RatioSchedule, solver_settings_of
+from ..ratios.chosen import choose_ratios, record, refusal, report_text, told
+from ..ratios.lookup import Run
+from ..solvers import Langevin, RunReport, get_solver, sample
 from . import host, host_model, library
 from .host_notes import keep_with_image
 
@@ -22,12 +22,12 @@ class Wish:
     """What a node asks of the sampler beside the solver's settings.
 
     ``ratios`` that the user connected, whether to look in the library where there are none, and
-    who to tell which ratios run.
+    who to tell, in words, which ratios run.
     """
 
     ratios: RatioSchedule | None = None
     find: bool = True
-    tell: Callable[[Choice], None] | None = None
+    tell: Callable[[str], None] | None = None
 
 
 def sample_dc_solver(
@@ -38,50 +38,63 @@ def sample_dc_solver(
     callback: Any = None,
     disable: bool | None = None,
     wish: Wish | None = None,
-    order: int = 2,
-    variant: str = "bh2",
-    lower_order: bool | str = True,
+    solver: str = "dc_solver",
+    langevin: Langevin | None = None,
+    **settings: Any,
 ) -> torch.Tensor:
-    """Sample with DC-Solver; without ratios that is UniPC.  One model call a step.
+    """Sample with DC-Solver, which without ratios is UniPC, or with another solver of the pack.
 
     Without a ``wish``, as from the stock nodes, the ratios come from the library where it has some
-    for this run.
+    for this run.  ``settings`` are those of :func:`solvers.sample`; connected ratios win over them.
     """
     wish = wish or Wish()
     patcher = host_model.patcher_of(model)
     schedule = host_model.schedule_of(patcher.get_model_object("model_sampling"))
-    settings = {"order": order, "variant": variant, "lower_order": lower_order}
+    arguments = dict(extra_args or {})
+    if langevin is not None:
+        langevin = replace(langevin, seed=arguments.get("seed") or 0)
 
     def run() -> Run:
         positive = getattr(model.inner_model, "conds", {}).get("positive", [])
-        options = (extra_args or {}).get("model_options", patcher.model_options)
+        options = arguments.get("model_options", patcher.model_options)
         identity = host_model.identity_of(patcher, [positive], options)
         return Run(
             sigmas=tuple(sigmas.tolist()),
             cfg=host_model.cfg_of(model),
             identity=replace(identity, latent_shape=tuple(x.shape[1:])),
-            solver={**settings_of(RatioSchedule(())), **settings},
+            solver=solver_settings_of({"solver": solver, **settings}),
             schedule=schedule,
             grid_of=cache(partial(host_model.sigmas_of, patcher)),
         )
 
     find = library.entries if wish.find else None
-    choice = choose_ratios(wish.ratios, find, run, max(len(sigmas) - 1, 0))
-    host.log.info("DC-Solver: %s", told(choice))
-    keep_with_image(record(choice))
+    steps = max(len(sigmas) - 1, 0)
+    refused = refusal(solver, langevin is not None and langevin.steps > 0)
+    choice = choose_ratios(wish.ratios, find, run, steps, refused)
+    text = told(choice, solver, settings.get("corrector"))
+    host.log.info("DC-Solver: %s", text)
+    keep_with_image(record(choice, solver, text))
     if wish.tell is not None:
-        wish.tell(choice)
+        wish.tell(text)
+
+    def report(done: RunReport) -> None:
+        if get_solver(solver).kind == "adaptive":
+            taken = report_text(solver, done)
+            host.log.info("DC-Solver: %s", taken)
+            if wish.tell is not None:
+                wish.tell(taken)
+
     return sample(
         model,
         x,
         sigmas,
-        solver="dc_solver",
+        solver=solver if choice.ratios is None else choice.ratios.solver,
         schedule=schedule,
         ratios=choice.ratios,
-        order=order,
-        variant=variant,
-        lower_order=lower_order,
+        langevin=langevin,
+        report=report,
         extra_args=extra_args,
         callback=callback,
         disable=disable,
+        **settings,
     )

@@ -4,7 +4,7 @@ from .calibrate import REFERENCE_CALLS, Finals, calibrate, calibrate_grid
 from .cpr import CPR, fit_cpr
 from .files import RatioFileError, load, save
 from .official import import_official
-from .schedule import Identity, RatioSchedule, Report, settings_of
+from .schedule import Identity, RatioSchedule, Report, settings_of, solver_settings_of
 
 __all__ = [
     "CPR",
@@ -21,4 +21,5 @@ __all__ = [
     "load",
     "save",
     "settings_of",
+    "solver_settings_of",
 ]

@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ..solvers import RunReport, get_solver
 from .lookup import SAME_CFG, Choice, Entry, Run, choose, with_grid
 from .matching import carry_over
 from .schedule import RatioSchedule
+from .text import label_of
 
 
 def choose_ratios(
@@ -16,20 +18,31 @@ def choose_ratios(
     library: Callable[[], Sequence[Entry]] | None,
     run: Callable[[], Run],
     steps: int,
+    refused: str = "",
 ) -> Choice:
     """The ratios that somebody brought, fitted to the run, else those of the library.
 
     ``library`` gives its entries, None where nobody should look; ``run`` says what is about to be
-    sampled.  Both are asked only where that matters.
+    sampled.  Both are asked only where that matters.  ``refused`` says why the run takes none
+    (:func:`refusal`).
     """
     if steps == 0:
         return Choice(reason="nothing to do")
+    if refused:
+        return Choice(reason=refused)
     if brought is not None:
         return Choice(fitted(brought, run()))
     if library is None:
         return Choice(reason="looking in the library is off")
     entries = library()
     return choose(entries, run()) if entries else Choice(reason="the library is empty")
+
+
+def refusal(solver: str, langevin: bool = False) -> str:
+    """Why a run of this solver takes no ratios; empty where it does."""
+    if not get_solver(solver).compensates:
+        return "it takes no ratios"
+    return "Langevin steps take no ratios" if langevin else ""
 
 
 def fitted(ratios: RatioSchedule, run: Run) -> RatioSchedule:
@@ -39,6 +52,9 @@ def fitted(ratios: RatioSchedule, run: Run) -> RatioSchedule:
     found = carry_over(with_grid(ratios, run.grid_of, run.schedule), run.sigmas, run.schedule)
     here, there = run.identity, ratios.identity
     notes = []
+    asked = run.solver.get("solver", ratios.solver)
+    if asked not in (ratios.solver, "dc_solver"):
+        notes.append(f"the ratios are for {ratios.solver}, which runs in place of {asked}")
     if run.cfg is not None and found.cfg is not None and abs(found.cfg - run.cfg) > SAME_CFG:
         notes.append(f"the ratios are for CFG {found.cfg:g}, not {run.cfg:g}")
     if there.prediction is not None and there.prediction != here.prediction:
@@ -54,26 +70,43 @@ def fitted(ratios: RatioSchedule, run: Run) -> RatioSchedule:
     return found.with_notes(*(note for note in notes if note not in found.notes))
 
 
-def told(choice: Choice) -> str:
-    """Which ratios run, in one line."""
+def told(choice: Choice, solver: str = "dc_solver", corrector: bool | None = None) -> str:
+    """Which ratios run, in one line; ``solver`` is the one that was asked for."""
     ratios = choice.ratios
     if ratios is None:
-        return f"no ratios: plain UniPC ({choice.reason})" if choice.reason else "plain UniPC"
+        plain = f"plain {label_of(solver, corrector)}"
+        return f"no ratios: {plain} ({choice.reason})" if choice.reason else plain
     source = [] if choice.source is None else [f"{choice.source} in the library"]
     notes = "".join(f" ({note})" for note in (*source, *ratios.notes))
     if not ratios.active:
-        return f"ratios of 1: plain UniPC{notes}"
-    return f"ratios {numbers(ratios.ratios)}{notes}"
+        return f"ratios of 1: plain {label_of(ratios.solver, ratios.corrector)}{notes}"
+    of = "" if ratios.solver == "dc_solver" else f"{ratios.solver}, "
+    return f"{of}ratios {numbers(ratios.ratios)}{notes}"
 
 
 def numbers(ratios: Sequence[float]) -> str:
     return " ".join(f"{ratio:.3f}" for ratio in ratios)
 
 
-def record(choice: Choice) -> dict[str, Any]:
-    """The choice as it is saved with an image."""
-    ratios = None if choice.ratios is None else [round(r, 6) for r in choice.ratios.ratios]
-    return {"told": told(choice), "ratios": ratios, "source": choice.source}
+def record(choice: Choice, solver: str = "dc_solver", text: str = "") -> dict[str, Any]:
+    """The choice as it is saved with an image, ``text`` being what was told of it."""
+    if choice.ratios is None:
+        return {"told": text, "solver": solver, "ratios": None, "source": choice.source}
+    ratios = [round(ratio, 6) for ratio in choice.ratios.ratios]
+    return {
+        "told": text, "solver": choice.ratios.solver, "ratios": ratios, "source": choice.source,
+    }  # fmt: skip
+
+
+def report_text(solver: str, report: RunReport) -> str:
+    """What an adaptive run took, in one line."""
+    text = (
+        f"{get_solver(solver).label}: {report.calls} model calls, {report.accepted} steps kept, "
+        f"{report.rejected} tried again"
+    )
+    if report.capped:
+        text += "; the calls ran out, so the rest was one long step: allow more, or a larger error"
+    return text
 
 
 def _plain(guidance: str | None) -> str:

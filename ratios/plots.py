@@ -58,7 +58,7 @@ def ratio_figure(
     low, high = min(*values, 0.9), max(*values, 1.1)
     margin = 0.12 * (high - low)
     axes.set_ylim(low - margin, high + margin)
-    _style(axes, title, "step", "ratio  (1 = plain UniPC)")
+    _style(axes, title, "step", "ratio  (1 = no compensation)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(color=FAINT, linewidth=0.6, alpha=0.6)
     if names:
@@ -142,7 +142,7 @@ def surface_figure(
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     shades = np.linspace(1.0 - reach, 1.0 + reach, 128)
     bar.imshow(shades[:, None], extent=(0.0, 1.0, shades[0], shades[-1]), **look)
-    _style(bar, "", "", "ratio  (1 = plain UniPC)")
+    _style(bar, "", "", "ratio  (1 = no compensation)")
     bar.yaxis.set_label_position("right")
     bar.yaxis.tick_right()
     bar.set_xticks([])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -196,3 +196,12 @@ class RatioSchedule(ForSolver):
 def settings_of(schedule: ForSolver) -> dict[str, Any]:
     """The solver settings of a schedule or a CPR as keyword arguments."""
     return {f.name: getattr(schedule, f.name) for f in fields(ForSolver)}
+
+
+def solver_settings_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What :func:`settings_of` gives for ratios of these arguments of :func:`solvers.sample`.
+
+    Arguments that say nothing of the coefficients are left out.
+    """
+    known = {f.name for f in fields(ForSolver)}
+    return settings_of(RatioSchedule((), **{k: v for k, v in arguments.items() if k in known}))

@@ -18,8 +18,7 @@ def describe_ratios(schedule: RatioSchedule) -> str:
     lines = [f"DC-Solver ratios: {counted(schedule.steps)} at {cfg}{grid}, {schedule.origin}"]
     report = schedule.report
     if report is not None:
-        lines += _gain(report, SOLVERS["unipc" if schedule.solver == "dc_solver" else
-                                       schedule.solver].label)  # fmt: skip
+        lines += _gain(report, label_of(schedule.solver, schedule.corrector))
     lines.append("ratios: " + "  ".join(f"{ratio:.3f}" for ratio in schedule.ratios))
     if report is not None:
         calls = report.calls
@@ -28,8 +27,9 @@ def describe_ratios(schedule: RatioSchedule) -> str:
             f"search {calls['search']}, check {calls['check']}), {report.calls_per_point:.0f} for "
             f"each of the {report.points} search seeds"
         )
+    corrected = {None: "", True: " with UniC", False: " without UniC"}[schedule.corrector]
     lines.append(
-        f"solver: {schedule.solver} order {schedule.order} {schedule.variant}, K = "
+        f"solver: {schedule.solver} order {schedule.order} {schedule.variant}{corrected}, K = "
         f"{schedule.dc_order} in {schedule.variable}"
     )
     lines += [f"note: {note}" for note in schedule.notes]
@@ -66,9 +66,12 @@ def describe_cpr(cpr: CPR) -> str:
         f"CFG {cpr.cfg_range[0]:g} to {cpr.cfg_range[1]:g}, "
         f"fitted on {len(cpr.fitted)} calibrations"
     ]
+    base = label_of(cpr.solver, cpr.corrector)
     for schedule in cpr.fitted:
         gain = schedule.report.gain if schedule.report is not None else None
-        told = "unchecked" if gain is None else f"{gain:.2f} of UniPC's error on the check seeds"
+        told = (
+            f"{gain:.2f} of {base}'s error on the check seeds" if gain is not None else "unchecked"
+        )
         kept = "" if schedule.active else " (ratios of 1 kept)"
         lines.append(f"  {schedule.steps:3d} steps, CFG {schedule.cfg or 0.0:g}: {told}{kept}")
     reports = [s.report for s in cpr.fitted if s.report is not None]
@@ -81,6 +84,20 @@ def describe_cpr(cpr: CPR) -> str:
 def describe(found: RatioSchedule | CPR) -> str:
     """A report on either."""
     return describe_cpr(found) if isinstance(found, CPR) else describe_ratios(found)
+
+
+def label_of(solver: str, corrector: bool | None = None) -> str:
+    """The solver without ratios, for people: DC-Solver without them is UniPC."""
+    entry = SOLVERS["unipc" if solver == "dc_solver" else solver]
+    if corrector is None or corrector == entry.corrector:
+        return entry.label
+    return f"{entry.label} {'with' if corrector else 'without'} UniC"
+
+
+def compensated(solver: str, corrector: bool | None = None) -> str:
+    """The solver with ratios, for people."""
+    own = solver == "dc_solver" and corrector is not False
+    return SOLVERS[solver].label if own else f"{label_of(solver, corrector)} with ratios"
 
 
 def counted(steps: int) -> str:

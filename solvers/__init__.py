@@ -7,10 +7,12 @@ from .registry import SOLVERS, get_solver
 from .sampling import SearchedRatios, sample
 from .schedules import FlowSchedule, Schedule, VPSchedule, discrete_time
 from .solver import Solver
+from .timesteps import SPACINGS, make_sigmas
 
 __all__ = [
     "PREDICTIONS",
     "SOLVERS",
+    "SPACINGS",
     "FlowSchedule",
     "Langevin",
     "RunReport",
@@ -22,5 +24,6 @@ __all__ = [
     "denoiser",
     "discrete_time",
     "get_solver",
+    "make_sigmas",
     "sample",
 ]

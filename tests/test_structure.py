@@ -99,7 +99,7 @@ def test_the_node_table_is_a_literal_that_the_registry_can_read() -> None:
     table, names = tables["NODE_CLASS_MAPPINGS"], tables["NODE_DISPLAY_NAME_MAPPINGS"]
     assert isinstance(table, ast.Dict) and isinstance(names, ast.Dict)
     ids = [key.value for key in table.keys if isinstance(key, ast.Constant)]
-    assert len(ids) == len(table.keys) == 9
+    assert len(ids) == len(table.keys) == 10
     assert ids == [key.value for key in names.keys if isinstance(key, ast.Constant)]
     for name in ids:
         assert (ROOT / "web" / "comfy" / "docs" / f"{name}.md").is_file(), f"no help for {name}"

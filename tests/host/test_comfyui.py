@@ -50,7 +50,7 @@ def test_every_node_is_listed_and_dc_solver_is_in_the_dropdown(comfy: ComfyServe
     expected = {
         "DCSolverSampler", "DCSolverKSampler", "DCSolverCalibrate", "DCSolverCalibrateGrid",
         "DCSolverPredictRatios", "DCSolverLoadRatios", "DCSolverSaveRatios", "DCSolverPlotRatios",
-        "DCSolverPrompts",
+        "DCSolverPrompts", "DCSolverScheduler",
     }  # fmt: skip
     assert expected == {name for name in info if name.startswith("DCSolver")}
     assert info["KSampler"]["input"]["required"]["sampler_name"][0].count("dc_solver") == 1

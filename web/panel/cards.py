@@ -5,14 +5,13 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 
-from ...ratios import CPR, Report
+from ...ratios import CPR, RatioSchedule, Report
 from ...ratios.files import MOST_BYTES
-from ...ratios.text import describe_cpr, describe_ratios
+from ...ratios.text import compensated, describe_cpr, describe_ratios, label_of
 from .shelf import Entry
 from .words import gain, gain_of, origin, plain, purpose, safe
 
 MOST_CARDS = 8
-_CAPTION = "error on held-out seeds, UniPC = 1"
 
 
 def reports(entries: Sequence[Entry]) -> str:
@@ -30,7 +29,7 @@ def _card(entry: Entry) -> str:
         table = _gains(found)
     else:
         told = [x for x in describe_ratios(found).splitlines() if not x.startswith("ratios: ")]
-        table = "" if found.report is None else _errors(found.report, found.active)
+        table = "" if found.report is None else _errors(found, found.report)
     told_gain = gain(found)
     kind = ' class="dc-gain"' if told_gain[0].isdigit() else ""
     lines = "".join(f"<li>{safe(plain(line, 400))}</li>" for line in told[1:])
@@ -58,16 +57,18 @@ def _gains(cpr: CPR) -> str:
     head = "".join(f"<th>CFG {scale:g}</th>" for scale in scales)
     return (
         '<div class="dc-scroll"><table>'
-        f"<caption>{_CAPTION}</caption><thead><tr><th></th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+        f"<caption>{_caption(cpr)}</caption><thead><tr><th></th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 
-def _errors(report: Report, kept: bool) -> str:
-    """The errors on held-out seeds side by side, UniPC's as the unit."""
+def _errors(found: RatioSchedule, report: Report) -> str:
+    """The errors on held-out seeds side by side, that without ratios as the unit."""
     gain, over_2m = report.gain, report.gain_over_dpmpp_2m
     if gain is None:
         return ""
-    bars = [("UniPC", 1.0), ("DC-Solver" if kept else "ratios found, not kept", gain)]
+    kept = compensated(found.solver, found.corrector)
+    bars = [(label_of(found.solver, found.corrector), 1.0)]
+    bars += [(kept if found.active else "ratios found, not kept", gain)]
     bars += [("DPM-Solver++(2M)", gain / over_2m)] if over_2m else []
     longest = max(error for _, error in bars)
     rows = "".join(
@@ -75,7 +76,13 @@ def _errors(report: Report, kept: bool) -> str:
         f"</td><td>{error:.2f}</td></tr>"
         for name, error in bars
     )
-    return f'<table class="dc-bars"><caption>{_CAPTION}</caption><tbody>{rows}</tbody></table>'
+    return (
+        f'<table class="dc-bars"><caption>{_caption(found)}</caption><tbody>{rows}</tbody></table>'
+    )
+
+
+def _caption(found: RatioSchedule | CPR) -> str:
+    return f"error on held-out seeds, {label_of(found.solver, found.corrector)} = 1"
 
 
 def _download(entry: Entry) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from ...ratios import CPR, RatioSchedule
 from ...ratios.schedule import Identity
+from ...ratios.text import label_of
 
 _MOST = 60
 _TO = "\N{EN DASH}"
@@ -28,12 +29,16 @@ def safe(text: str) -> str:
 
 
 def purpose(found: RatioSchedule | CPR) -> str:
-    """The settings that it is for: ``5 steps · CFG 3``, and of a CPR from where to where."""
+    """The settings that it is for: ``5 steps · CFG 3``, and of a CPR from where to where.
+
+    Of a solver other than DC-Solver its name comes first.
+    """
+    own = found.solver == "dc_solver" and found.corrector is None
+    solver = "" if own else f"{label_of(found.solver, found.corrector)} · "
     if isinstance(found, CPR):
-        return f"CPR {_span(found.steps_range)} steps · CFG {_span(found.cfg_range)}"
-    return f"{found.steps} steps · " + (
-        "CFG unknown" if found.cfg is None else f"CFG {found.cfg:g}"
-    )
+        return f"{solver}CPR {_span(found.steps_range)} steps · CFG {_span(found.cfg_range)}"
+    cfg = "CFG unknown" if found.cfg is None else f"CFG {found.cfg:g}"
+    return f"{solver}{found.steps} steps · {cfg}"
 
 
 def origin(found: RatioSchedule | CPR) -> str:
@@ -49,11 +54,12 @@ def gain(found: RatioSchedule | CPR) -> str:
     if not gains:
         return "unchecked" if found.fitted else "imported"
     low, high = f"{min(gains):.2f}", f"{max(gains):.2f}"
-    return f"{low if low == high else f'{low}{_TO}{high}'} of UniPC's error"
+    gained = low if low == high else f"{low}{_TO}{high}"
+    return f"{gained} of {label_of(found.solver, found.corrector)}'s error"
 
 
 def gain_of(found: RatioSchedule) -> float | None:
-    """The error on held-out seeds where UniPC's is 1; None where nobody looked."""
+    """The error on held-out seeds where that without ratios is 1; None where nobody looked."""
     if found.report is None or found.report.gain is None:
         return None
     return found.report.gain if found.active else 1.0
@@ -83,7 +89,9 @@ def _gain_of_one(found: RatioSchedule) -> str:
         return "imported" if found.origin == "imported" else "unchecked"
     if report.verdict == "not better":
         return "kept at 1"
-    return "unchecked" if report.gain is None else f"{report.gain:.2f} of UniPC's error"
+    if report.gain is None:
+        return "unchecked"
+    return f"{report.gain:.2f} of {label_of(found.solver, found.corrector)}'s error"
 
 
 def _model(identity: Identity) -> str:
