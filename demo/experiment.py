@@ -69,7 +69,11 @@ class Experiment:
         return make_sigmas(self.scheduler, self.model.sigmas, steps, flow=flow)
 
     def calibrate(
-        self, steps: Sequence[int], cfgs: Sequence[float], progress: Progress | None = None
+        self,
+        steps: Sequence[int],
+        cfgs: Sequence[float],
+        progress: Progress | None = None,
+        solver: str = "dc_solver",
     ) -> list[RatioSchedule]:
         """Ten seeds to search on, six to check with, for every step count and scale."""
         data = points([*CALIBRATION_SEEDS, *CHECK_SEEDS])
@@ -86,6 +90,7 @@ class Experiment:
             seeds=tuple(CALIBRATION_SEEDS),
             model_class=f"emoji_{self.model.kind}",
             prediction=self.model.kind,
+            solver=solver,
             progress=progress,
         )
 

@@ -10,9 +10,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ..ratios import fit_cpr, save
+from ..ratios import RatioSchedule, fit_cpr, save
 from ..ratios.plots import ratio_figure
-from ..ratios.text import describe_ratios
+from ..ratios.text import compensated, describe_ratios, label_of
+from ..solvers import SOLVERS
 from .emoji import load, points
 from .experiment import HELD_OUT_FROM, Experiment, Row, compare
 from .pictures import contact_sheet
@@ -20,6 +21,12 @@ from .pictures import contact_sheet
 STEPS = (5, 6, 7, 8, 9, 10)
 CPR_STEPS = (5, 6, 8, 10)
 CPR_CFGS = (2.0, 4.0, 6.0)
+#: What everything is compared with, without ratios and of order 2, and the rest of the family.
+BASE = label_of("unipc")
+PLAIN = [e.name for e in SOLVERS.values() if e.kind != "adaptive" and e.name != "dc_solver"]
+ADAPTIVE = [entry.name for entry in SOLVERS.values() if entry.kind == "adaptive"]
+#: The solvers that are calibrated beside DC-Solver.
+OTHERS = ("ddim", "dpmpp_2m", "deis_tab")
 _PICTURES = 8
 
 
@@ -36,32 +43,41 @@ def run_demo(
         found = experiment.calibrate(STEPS, [cfg], progress)
     with progress_bar("calibrating a grid for CPR", quiet) as progress:
         cpr = fit_cpr(experiment.calibrate(CPR_STEPS, CPR_CFGS, progress))
+    others: dict[str, list[RatioSchedule]] = {}
+    for name in OTHERS:
+        with progress_bar(f"calibrating {SOLVERS[name].label}", quiet) as progress:
+            others[name] = experiment.calibrate(STEPS, [cfg], progress, solver=name)
+
     data = points(range(HELD_OUT_FROM, HELD_OUT_FROM + images))
-    calls = len(experiment.truth_sigmas()) - 1 + 5 * sum(STEPS)
     rows = []
+    calls = len(experiment.truth_sigmas()) - 1 + sum(STEPS) * (len(PLAIN) + 2 + len(OTHERS))
     with tqdm(total=calls, desc="sampling held-out seeds".ljust(28), disable=quiet) as bar:
         truth = experiment.truth(data, bar.update)
-        for steps, calibrated in zip(STEPS, found):
+        for k, steps in enumerate(STEPS):
             solvers: dict[str, dict[str, Any]] = {
-                "UniPC-2": {"solver": "unipc"},
-                "DDIM": {"solver": "ddim"},
-                "DPM-Solver++(2M)": {"solver": "dpmpp_2m"},
-                "DC-Solver": {"ratios": calibrated},
-                "DC-Solver, CPR": {"ratios": cpr.predict(steps, cfg)},
+                label_of(name): {"solver": name} for name in PLAIN
             }
+            solvers["DC-Solver"] = {"ratios": found[k]}
+            solvers["DC-Solver, CPR"] = {"ratios": cpr.predict(steps, cfg)}
+            solvers |= {compensated(n): {"solver": n, "ratios": others[n][k]} for n in OTHERS}
             rows += [
                 experiment.row(label, steps, data, truth, bar.update, **options)
                 for label, options in solvers.items()
             ]
     print(f"\nemoji_{kind}, CFG {cfg:g}, scheduler {scheduler}, {images} held-out seeds")
     print_table(rows)
+    for name in ADAPTIVE:
+        row = experiment.row(label_of(name), STEPS[-1], data, truth, int, solver=name)
+        base = next(r for r in rows if r.solver == BASE and r.steps == STEPS[-1])
+        error = compare(row.errors, base.errors).geometric_mean
+        print(f"{row.solver}: {error:.2f} of {BASE}'s at {STEPS[-1]} steps, {row.calls} calls")
     print()
     print(describe_ratios(found[0]))
 
     first = {row.solver: row.latents[:_PICTURES] for row in rows if row.steps == STEPS[0]}
     sheet = output / "contact_sheet.png"
     contact_sheet(
-        list(first.items())[:4],
+        [(label, first[label]) for label in (BASE, "DDIM", "DPM-Solver++(2M)", "DC-Solver")],
         truth[:_PICTURES],
         sheet,
         f"emoji_{kind}, {STEPS[0]} steps, CFG {cfg:g}, {scheduler}: errors of the latents",
@@ -91,14 +107,20 @@ def progress_bar(label: str, quiet: bool = False) -> Iterator[Callable[[int, int
 
 
 def print_table(rows: list[Row]) -> None:
-    """Errors over those of UniPC-2 on the same sigmas."""
-    base = {row.steps: row.errors for row in rows if row.solver == "UniPC-2"}
-    print("error of the final latent against the reference, UniPC-2 on the same sigmas = 1")
-    print(f"{'steps':>5}  {'solver':18} {'geo. mean':>9} {'median':>7} {'mean':>7} "
-          f"{'worse':>6} {'calls':>6}")  # fmt: skip
+    """Errors over those of UniPC on the same sigmas, a column a step count."""
+    base = {row.steps: row.errors for row in rows if row.solver == BASE}
+    print(
+        f"error of the final latent against the reference, {BASE} on the same sigmas = 1:\n"
+        "geometric mean over the images, and the share of them that are worse"
+    )
+    width = max(len(row.solver) for row in rows)
+    print(" ".join([" " * width, *(f"{f'{steps} steps':>10}" for steps in base)]))
+    for solver in dict.fromkeys(row.solver for row in rows):
+        cells = []
+        for row in (row for row in rows if row.solver == solver):
+            figures = compare(row.errors, base[row.steps])
+            cells.append(f"{figures.geometric_mean:5.2f} {figures.share_worse:4.0%}")
+        print(" ".join([solver.ljust(width), *cells]))
     for row in rows:
-        figures = compare(row.errors, base[row.steps])
-        print(
-            f"{row.steps:5d}  {row.solver:18} {figures.geometric_mean:9.3f} {figures.median:7.3f} "
-            f"{figures.mean:7.3f} {figures.share_worse:6.0%} {row.calls:6d}"
-        )
+        if row.calls != row.steps:
+            print(f"{row.solver}: {row.calls} calls at {row.steps} steps")

@@ -8,10 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import torch
-from problems import Mixture
+from dc_solver.solvers import sample
+from dc_solver.solvers.grid import Point
+from dc_solver.solvers.methods.dpm_singlestep import second_order
+from dc_solver.solvers.solver import Solver, Stage
+from problems import Mixture, schedule_of
 
 #: The solvers here, the order they run at, and diffusers' class and options for the same method.
 #: Of the singlestep ones diffusers takes the points in between from the grid, so the two are one
@@ -35,14 +41,21 @@ METHODS: list[tuple[str, dict[str, Any], str, dict[str, Any]]] = [
          {"solver_order": order, "solver_type": variant})
         for order in (1, 2, 3) for variant in ("bh1", "bh2")
     ),
+    *(
+        ("unip", {"order": order, "variant": variant}, UNIPC,
+         {"solver_order": order, "solver_type": variant, "disable_corrector": list(range(99))})
+        for order in (1, 2, 3) for variant in ("bh1", "bh2")
+    ),
+    ("dpmpp_3m", {}, UNIPC, {"solver_order": 3, "disable_corrector": list(range(99))}),
+    ("dc_solver", {"order": 3}, UNIPC, {"solver_order": 3, "solver_type": "bh2"}),
     ("dpm_2m", {"corrector": True}, UNIPC,
      {"solver_order": 2, "solver_type": "bh2", "predict_x0": False}),
 ]  # fmt: skip
 
 
-def even_sigmas(kind: str, steps: int, last: float = 2.0) -> list[float]:
-    """Sigmas even in half-logSNR from -2."""
-    lambdas = [-2.0 + (last + 2.0) * k / steps for k in range(steps + 1)]
+def sigmas_of(kind: str, steps: int, bend: float) -> list[float]:
+    """Sigmas from half-logSNR -2 to 2, evenly with a ``bend`` of 1, else denser at the start."""
+    lambdas = [-2.0 + 4.0 * (k / steps) ** bend for k in range(steps + 1)]
     if kind == "flow":
         return [1.0 / (1.0 + math.exp(lam)) for lam in lambdas]
     return [math.exp(-lam) for lam in lambdas]
@@ -95,3 +108,49 @@ def _run_ddim(scheduler: Any, x: torch.Tensor, sigmas: Sequence[float], kind: st
         denoised = model(host, torch.full((len(x),), sigma, dtype=x.dtype))
         state = scheduler.step((host - denoised) / sigma, steps - 1 - i, state).prev_sample
     return state / alphas[-1] ** 0.5
+
+
+#: Of order 2 the lists of orders differ at an even number: the papers end in 2, diffusers in 1, 1.
+STEPS = {"dpm_2": (3, 5, 7), "dpmpp_2s": (3, 5, 7)}
+
+
+def difference(
+    name: str, ours: dict[str, Any], theirs: str, options: dict[str, Any], kind: str
+) -> float:
+    """The largest difference of the final states, over every length and end that both run to."""
+    found = 0.0
+    x = torch.randn(4, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    noise = options.get("algorithm_type") == "dpmsolver" or options.get("predict_x0") is False
+    ends = (False,) if noise else (False, True)
+    bends = (1.0,) if theirs == SINGLESTEP else (1.0, 1.4)
+    for steps, to_zero, bend in product(STEPS.get(name, (1, 2, 5, 6, 8, 9)), ends, bends):
+        sigmas = sigmas_of(kind, steps, bend)
+        if to_zero:
+            sigmas[-1] = 0.0
+        start = x * (1.0 if kind == "flow" else sigmas[0])
+        expected = run_diffusers(theirs, options, kind, start, sigmas)
+        got = sample(
+            Mixture(kind), start, sigmas, solver=name, schedule=schedule_of(kind),
+            lower_order="final", disable=True, **ours,
+        )  # fmt: skip
+        found = max(found, float((got - expected).abs().max()))
+    return found
+
+
+def middle_of_diffusers(entry: Solver) -> Solver:
+    """The entry with diffusers' update to two thirds of a third-order step.
+
+    It takes half the second difference where the papers (2206.00927, algorithm 2, ``u_2i``) take
+    the integral; both are of the same order.
+    """
+    noise = entry.parameterisation == "noise"
+
+    def stages(order: int, here: Point, target: Point, at: Any) -> list[Stage]:
+        assert entry.stages is not None
+        found = entry.stages(order, here, target, at)
+        if order < 3:
+            return found
+        first, middle, last = found
+        return [first, second_order(here, middle.target, 0.5, noise=noise), last]
+
+    return replace(entry, stages=stages)

@@ -93,8 +93,8 @@ def adaptive(order: int) -> float:
 
 
 # The host sums the integrals of tAB over 10,000 points, which is good to 1e-4: over more it comes
-# nearer.  Its rhoAB takes coefficients of one order more than it uses, and ends in an error where the
-# two first differ, so it gets as many steps as go well.
+# nearer.  Its rhoAB takes coefficients of one order more than it uses, and ends in an error where
+# the two first differ, so it gets as many steps as go well.
 exact_deis = functools.partial(deis.get_deis_coeff_list, N=2_000_000)
 theirs.deis.get_deis_coeff_list = exact_deis
 run = functools.partial

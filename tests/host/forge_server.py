@@ -64,7 +64,7 @@ class ForgeServer(HostProcess):
             str(self._python), "launch.py", *FLAGS, "--port", str(self.free_port()),
             "--data-dir", str(self.folder),
         ]  # fmt: skip
-        self.launch(command, self._forge, "/sdapi/v1/samplers", 300)
+        self.launch(command, self._forge, "/tests/started", 300)
 
     @property
     def library(self) -> Path:
