@@ -54,8 +54,9 @@ def main() -> None:
         calls = "its own" if entry.calls_per_step is None else f"{entry.calls_per_step}"
         step = "2 or 3" if entry.kind == "adaptive" else f"{entry.spans}"
         step = f"{entry.order}" if entry.kind == "adaptive" else step
-        print(f"| {entry.label} | `{entry.name}` | {order}{plus} | {slopes[0]} | {slopes[1]} | "
-              f"{calls} | {step} | {'yes' if entry.compensates else 'no'} | "
+        adaptive = ", adaptive" if entry.kind == "adaptive" else ""
+        print(f"| {entry.label}{adaptive} | `{entry.name}` | {order}{plus} | {slopes[0]} | "
+              f"{slopes[1]} | {calls} | {step} | {'yes' if entry.compensates else 'no'} | "
               f"{agreement(entry, comfyui)} |")  # fmt: skip
 
 

@@ -70,7 +70,10 @@ def run_demo(
         row = experiment.row(label_of(name), STEPS[-1], data, truth, int, solver=name)
         base = next(r for r in rows if r.solver == BASE and r.steps == STEPS[-1])
         error = compare(row.errors, base.errors).geometric_mean
-        print(f"{row.solver}: {error:.2f} of {BASE}'s at {STEPS[-1]} steps, {row.calls} calls")
+        print(
+            f"{row.solver}, adaptive: {error:.2f} of {BASE}'s error at {STEPS[-1]} steps, in "
+            f"{row.calls} calls"
+        )
     print()
     print(describe_ratios(found[0]))
 
@@ -109,18 +112,21 @@ def progress_bar(label: str, quiet: bool = False) -> Iterator[Callable[[int, int
 def print_table(rows: list[Row]) -> None:
     """Errors over those of UniPC on the same sigmas, a column a step count."""
     base = {row.steps: row.errors for row in rows if row.solver == BASE}
+    figures = {
+        solver: [compare(row.errors, base[row.steps]) for row in rows if row.solver == solver]
+        for solver in dict.fromkeys(row.solver for row in rows)
+    }
+    lines = {
+        solver: [f"{each.geometric_mean:5.2f} {each.share_worse:4.0%}" for each in found]
+        for solver, found in figures.items()
+    }
+    lines["DC-Solver, median"] = [f"{each.median:5.2f}     " for each in figures["DC-Solver"]]
+    lines["DC-Solver, mean error"] = [f"{each.mean:5.2f}     " for each in figures["DC-Solver"]]
+    width = max(map(len, lines))
     print(
         f"error of the final latent against the reference, {BASE} on the same sigmas = 1:\n"
         "geometric mean over the images, and the share of them that are worse"
     )
-    width = max(len(row.solver) for row in rows)
     print(" ".join([" " * width, *(f"{f'{steps} steps':>10}" for steps in base)]))
-    for solver in dict.fromkeys(row.solver for row in rows):
-        cells = []
-        for row in (row for row in rows if row.solver == solver):
-            figures = compare(row.errors, base[row.steps])
-            cells.append(f"{figures.geometric_mean:5.2f} {figures.share_worse:4.0%}")
-        print(" ".join([solver.ljust(width), *cells]))
-    for row in rows:
-        if row.calls != row.steps:
-            print(f"{row.solver}: {row.calls} calls at {row.steps} steps")
+    for solver, cells in lines.items():
+        print(" ".join([solver.ljust(width), *cells]).rstrip())

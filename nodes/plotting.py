@@ -10,7 +10,7 @@ import torch
 
 from ..ratios import Finals, RatioSchedule
 from ..ratios.plots import comparison_figure, pixels, ratio_figure
-from ..ratios.text import compensated, label_of
+from ..ratios.text import label_of
 from . import host
 
 _COLUMNS = ("plain", "compensated", "reference")
@@ -71,7 +71,8 @@ class Pictures:
         previews, images = [], []
         for finals, found in zip(self._finals, calibrated):
             solver = (found.solver, found.corrector)
-            labels = (label_of(*solver), compensated(*solver), "reference")
+            own = found.solver == "dc_solver" and found.corrector is None
+            labels = (label_of(*solver), "DC-Solver" if own else "with ratios", "reference")
             columns = [
                 (label, host.decode(self._vae, self._model, getattr(finals, name)).numpy())
                 for name, label in zip(_COLUMNS, labels)

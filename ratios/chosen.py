@@ -41,7 +41,7 @@ def choose_ratios(
 def refusal(solver: str, langevin: bool = False) -> str:
     """Why a run of this solver takes no ratios; empty where it does."""
     if not get_solver(solver).compensates:
-        return "it takes no ratios"
+        return f"{solver} takes no ratios"
     return "Langevin steps take no ratios" if langevin else ""
 
 
@@ -75,6 +75,8 @@ def told(choice: Choice, solver: str = "dc_solver", corrector: bool | None = Non
     ratios = choice.ratios
     if ratios is None:
         plain = f"plain {label_of(solver, corrector)}"
+        if not get_solver(solver).compensates:
+            return f"{plain}, which takes no ratios"
         return f"no ratios: {plain} ({choice.reason})" if choice.reason else plain
     source = [] if choice.source is None else [f"{choice.source} in the library"]
     notes = "".join(f" ({note})" for note in (*source, *ratios.notes))

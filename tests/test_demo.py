@@ -131,7 +131,7 @@ def test_the_demo_writes_its_table_pictures_and_files(
     assert all(row.calls == row.steps for row in rows)
     told = capsys.readouterr().out
     assert "UniPC on the same sigmas = 1" in told and "4 held-out seeds" in told
-    assert told.count("DPM-Solver-23 (adaptive): ") == 1
+    assert told.count("DPM-Solver-23, adaptive: ") == 1
     for name in ("contact_sheet.png", "ratios.png"):
         pixels = np.asarray(Image.open(tmp_path / name).convert("L"), dtype=np.float32)
         assert min(pixels.shape) > 300 and pixels.std() > 10.0

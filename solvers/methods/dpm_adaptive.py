@@ -14,6 +14,6 @@ def _solver(name: str, label: str, order: int) -> Solver:
 
 
 SOLVERS = (
-    _solver("dpm_12", "DPM-Solver-12 (adaptive)", 2),
-    _solver("dpm_23", "DPM-Solver-23 (adaptive)", 3),
+    _solver("dpm_12", "DPM-Solver-12", 2),
+    _solver("dpm_23", "DPM-Solver-23", 3),
 )

@@ -298,6 +298,23 @@ def test_a_node_tells_in_both_modes_also_after_a_change(front: Front, mode: str)
     front.picture(f"{mode}-told")
 
 
+LINES = (
+    "ratios 1.000 1.120",
+    "no ratios: plain UniPC (the library has no calibration of this model)",
+    "plain DPM-Solver-23, which takes no ratios\nDPM-Solver-23: 37 model calls, 12 steps kept, 1 "
+    "tried again",
+)
+
+
+@pytest.mark.parametrize("text", LINES)
+def test_what_is_told_is_seen_whole(front: Front, text: str) -> None:
+    front.js("dc.open(() => dc.add('DCSolverKSampler', 40, 20))")
+    front.js(f"dc.node('DCSolverKSampler').onExecuted({{ text: [{json.dumps(text)}] }})")
+    seen = "document.querySelector('.dc-text:not([hidden])')"
+    front.until(f"{seen}?.clientHeight > 0")
+    front.until(f"{seen}.scrollHeight <= {seen}.clientHeight")
+
+
 def test_progress_is_told_and_taken_back_by_cancel(front: Front, mode: str) -> None:
     front.js("dc.open(() => dc.add('DCSolverCalibrate', 40, 20))")
     front.js("dc.move('DCSolverCalibrate', 'cfg', 3.5)")

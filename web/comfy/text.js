@@ -5,6 +5,7 @@ import { Box } from "./box.js";
 
 const NAME = "dc_solver_text";
 const MOST = 230; // pixels, from where it scrolls
+const AROUND = 32; // the box's padding, and the space that the canvas leaves around an element
 const boxes = new WeakMap();
 
 class TextBox extends Box {
@@ -32,7 +33,7 @@ function heightOf(text, width) {
   const rows = text
     .split("\n")
     .reduce((sum, line) => sum + Math.max(1, Math.ceil(line.length / columns)), 0);
-  return Math.min(MOST, 15 * rows + 14);
+  return Math.min(MOST, 15 * rows + AROUND);
 }
 
 // ComfyUI draws a node's picture from where its widget begins down to the end of the node.
