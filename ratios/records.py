@@ -18,7 +18,7 @@ from .schedule import VERDICTS, ForSolver, Identity, RatioSchedule, Report, sett
 
 FORMAT = "dc_solver"
 VERSION = 1
-PACK_VERSION = "0.3.0"
+PACK_VERSION = "0.4.0"
 
 MOST_STEPS = 1000
 MOST_FITTED = 256

@@ -15,6 +15,7 @@ LIBRARIES = {"torch", "numpy", "scipy", "safetensors", "matplotlib", "tqdm", "PI
 #: What each part may import of the pack, and of others beside the standard library.
 ALLOWED = {
     "solvers": (set(), {"torch", "tqdm"}),
+    "solvers/methods": (set(), set()),
     "ratios": ({"solvers"}, {"torch", "numpy", "scipy", "safetensors", "matplotlib"}),
     "demo": ({"solvers", "ratios"}, LIBRARIES),
     "nodes": ({"solvers", "ratios"}, {"torch"}),
@@ -68,7 +69,18 @@ def test_imports_run_one_way(path: Path) -> None:
             assert top not in ALLOWED, f"{path.name}: import {name} relatively"
         if level == pack:
             assert top in parts, f"{path.name}: {part} must not import {name}"
+        if part == "solvers/methods" and level == 2:  # the mathematics, and not what runs it
+            assert top in ("adams", "exponential", "grid", "solver"), f"{path.name}: {name}"
+            continue
         assert level in (0, 1, pack)
+
+
+def test_every_file_of_methods_is_in_the_registry() -> None:
+    """A solver is a file and its line."""
+    from dc_solver.solvers import registry
+
+    files = {path.stem for path in (ROOT / "solvers" / "methods").glob("*.py")} - {"__init__"}
+    assert set(registry._FAMILIES) == files and len(registry._FAMILIES) == len(files)
 
 
 def test_importing_the_library_touches_no_host_and_no_heavy_module() -> None:
