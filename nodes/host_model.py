@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import comfy.model_sampling
@@ -14,7 +15,14 @@ import torch
 from ..ratios import Identity
 from ..ratios.fingerprint import fingerprint, patches_hash
 from ..ratios.patch_names import label, name_of, remembers
-from ..solvers import FlowSchedule, Schedule, VPSchedule, discrete_time
+from ..solvers import (
+    SPACINGS,
+    FlowSchedule,
+    Schedule,
+    VPSchedule,
+    discrete_time,
+    make_sigmas,
+)
 
 log = logging.getLogger("dc_solver")
 
@@ -76,9 +84,15 @@ def prediction_of(model_sampling: Any) -> str:
 
 def sigmas_of(model: Any, scheduler: str, steps: int) -> list[float] | None:
     """The sigmas of a whole run of a scheduler of the host; None for a name that it has not."""
-    if scheduler not in comfy.samplers.SCHEDULER_NAMES or steps < 1:
+    if steps < 1:
         return None
     sampling = model.get_model_object("model_sampling")
+    spacing = scheduler.removeprefix("dc_")  # as the pack's own are called in the WebUI
+    if spacing in SPACINGS and spacing != scheduler:
+        with suppress(ValueError):  # a table too small for these steps
+            return make_sigmas(spacing, steps, sampling.sigmas.tolist(), schedule_of(sampling))
+    if scheduler not in comfy.samplers.SCHEDULER_NAMES:
+        return None
     return list(map(float, comfy.samplers.calculate_sigmas(sampling, scheduler, steps)))
 
 

@@ -35,6 +35,7 @@ def attempt(what, action):
 
 
 part("registration").register_sampler()
+attempt("its schedule types", lambda: part("schedules").register())
 attempt("its settings", lambda: part("settings").register())
 attempt("its tab", lambda: part("tab").register())
 attempt("its axes for X/Y/Z plots", lambda: part("axes").register())

@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from .calls import Calls
 from .grid import Grid, Point
 from .methods.dpm_singlestep import second_order
-from .run import Callback, advanced, converted
+from .run import Callback, advanced
 from .schedules import Schedule
 from .singlestep import step_of, update_of
 from .solver import Solver, Stage
@@ -85,7 +85,7 @@ def run_adaptive(
     capped = False
     before = state * _paper_scale(schedule, here)
     reserve = 1 + (goal.sigma != end.sigma)
-    known: tuple[torch.Tensor, torch.Tensor] | None = None
+    known: torch.Tensor | None = None
     while here.sigma != end.sigma:
         cost = entry.orders[0] - (known is not None)
         if calls.count + cost + reserve > tolerance.max_calls:
@@ -131,34 +131,28 @@ def _attempt(
     state: torch.Tensor,
     here: Point,
     target: Point,
-    known: tuple[torch.Tensor, torch.Tensor] | None,
-) -> tuple[torch.Tensor, torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
-    """The step at the lower and the higher order, and the outputs at its start for a next try."""
+    known: torch.Tensor | None,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The step at the lower and the higher order, and the x0 at its start for a next try."""
     order = entry.orders[0]
     steps = step_of(entry, order, here, target, schedule)
-    outputs: list[torch.Tensor] = []
-    stage, first = state, None
+    stage, outputs = state, [] if known is None else [known]
     for k, step in enumerate(steps):
-        if k == 0 and known is not None:
-            first, output = known
-        else:
+        if k > 0 or known is None:
             denoised = calls(stage, step.sigma, way.step)
-            output = converted(step.convert, stage, denoised)
-            first = denoised if k == 0 else first
             way.show(stage, step.sigma, denoised)
-        outputs.insert(0, output)
-        stage = advanced(step, state, first, outputs)
-    assert first is not None
-    low = advanced(_lower(entry, order, here, target), state, first, outputs[1 - order :])
-    return low, stage, (first, outputs[-1])
+            outputs.insert(0, denoised)
+        stage = advanced(step, state, None, outputs)
+    low = advanced(_lower(entry, here, target, schedule), state, None, outputs[1 - order :])
+    return low, stage, outputs[-1]
 
 
-def _lower(entry: Solver, order: int, here: Point, target: Point) -> Step:
+def _lower(entry: Solver, here: Point, target: Point, schedule: Schedule) -> Step:
     """The same step at one order less, of the first outputs alone."""
-    if order == 2:
-        return update_of(entry, here, here, Stage(target, ()))
-    noise = entry.parameterisation == "noise"
-    return update_of(entry, here, here, second_order(here, target, 1.0 / 3.0, noise=noise))
+    if entry.order == 2:
+        return update_of(here, here, Stage(target, ()))
+    middle = Point.at(schedule.sigma_at(here.lam + (target.lam - here.lam) / 3.0), schedule)
+    return update_of(here, here, second_order(here, middle, target, 1.0 / 3.0, noise=True))
 
 
 def _first_order(
@@ -167,16 +161,12 @@ def _first_order(
     state: torch.Tensor,
     here: Point,
     target: Point,
-    known: tuple[torch.Tensor, torch.Tensor] | None = None,
+    known: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    if known is None:
-        denoised = calls(state, here.sigma, way.step)
-        way.show(state, here.sigma, denoised)
-    else:
-        denoised = known[0]
-    weights = target.sigma / here.sigma
+    denoised = calls(state, here.sigma, way.step) if known is None else known
+    way.show(state, here.sigma, denoised)
     way.reached(target)
-    return state * weights + denoised * (target.signal - here.signal * weights)
+    return advanced(update_of(here, here, Stage(target, ())), state, None, [denoised])
 
 
 def _growth(error: float, order: int, tolerance: Tolerance) -> float:

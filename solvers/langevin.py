@@ -6,22 +6,34 @@ solver made on the way, at one model call each.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+
+_OTHER = 0x5DEECE66
 
 
 @dataclass(frozen=True)
 class Langevin:
     """``steps`` Langevin steps after each step of the solver, of a signal-to-noise ratio ``snr``.
 
-    The noise comes from a generator of its own, seeded with ``seed``, on the CPU: the same on every
-    device, and the caller's random numbers are left alone.
+    The noise comes from generators of its own on the CPU, one a sample: it is the same on every
+    device, the caller's random numbers are left alone, and sample ``k`` of a batch has the noise
+    that it has alone with the seed ``seed + k``.  It is not the noise that a host starts from with
+    that seed.
     """
 
     steps: int = 1
     snr: float = 0.1
     seed: int = 0
+
+
+def generators(seed: int, count: int) -> list[torch.Generator]:
+    """One a sample.  The seed is mixed with another number: a host draws its starting noise from a
+    generator of the plain one, and the first Langevin noise would be that noise again."""
+    seeds = (((seed + k) ^ _OTHER) % 2**32 for k in range(count))  # of more the CPU's takes no note
+    return [torch.Generator(device="cpu").manual_seed(value) for value in seeds]
 
 
 def langevin_step(
@@ -30,13 +42,14 @@ def langevin_step(
     signal: float,
     sigma: float,
     snr: float,
-    generator: torch.Generator,
+    noise: Sequence[torch.Generator],
 ) -> torch.Tensor:
     """``x + g score + sqrt(2 g) z`` with ``g = 2 (snr |z| / |score|)^2``, one ``g`` a sample.
 
     ``score = (signal * denoised - x) / sigma^2`` in the host's scaling.
     """
-    z = torch.randn(x.shape, generator=generator, dtype=torch.float32).to(x.device, x.dtype)
+    drawn = [torch.randn(x.shape[1:], generator=one, dtype=torch.float32) for one in noise]
+    z = torch.stack(drawn).to(x.device, x.dtype)
     # The score times sigma: of order 1 at every sigma.
     score = (signal * denoised - x) / sigma
     share = _norms(z) / _norms(score).clamp_min(1e-12)

@@ -22,7 +22,7 @@ from .inputs import (
     check_time,
     check_tolerance,
 )
-from .langevin import Langevin, langevin_step
+from .langevin import Langevin, generators, langevin_step
 from .plan import make_plan
 from .registry import get_solver
 from .run import Between, Callback, run_plan
@@ -159,7 +159,7 @@ def sample(
         if check_langevin(entry, langevin, checked) is not None:
             assert langevin is not None
             settings = replace(settings, corrector=False)
-            between = _langevin(langevin, calls, schedule)
+            between = _langevin(langevin, calls, schedule, len(x))
         plan = make_plan(grid, schedule, settings, checked)
         state = run_plan(plan, calls, x, callback=callback, disable=disable, between=between)
         done = RunReport(calls.count)
@@ -169,14 +169,14 @@ def sample(
     return state
 
 
-def _langevin(langevin: Langevin, calls: Calls, schedule: Schedule) -> Between:
-    generator = torch.Generator(device="cpu").manual_seed(langevin.seed)
+def _langevin(langevin: Langevin, calls: Calls, schedule: Schedule, count: int) -> Between:
+    noise = generators(langevin.seed, count)
 
     def between(state: torch.Tensor, sigma: float, step: int) -> torch.Tensor:
         signal = schedule.signal(sigma)
         for _ in range(langevin.steps):
             denoised = calls(state, sigma, step)
-            state = langevin_step(state, denoised, signal, sigma, langevin.snr, generator)
+            state = langevin_step(state, denoised, signal, sigma, langevin.snr, noise)
         return state
 
     return between

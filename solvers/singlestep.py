@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from .grid import Grid, Point
 from .multistep import REPEAT
-from .parameterisation import output_weights, transfer
+from .parameterisation import transfer
 from .schedules import Schedule
 from .solver import Solver, Stage
 from .step import Settings, Step, nothing
@@ -41,26 +41,19 @@ def step_of(
     at = lambda lam: Point.at(schedule.sigma_at(lam), schedule)  # noqa: E731
     stages = entry.stages(order, here, target, at)
     calls = [here, *(stage.target for stage in stages)]
-    steps = [update_of(entry, here, call, stage) for call, stage in zip(calls, stages)]
+    steps = [update_of(here, call, stage) for call, stage in zip(calls, stages)]
     return [
         replace(step, starts=k == 0, completes=k == order - 1, order=order, keep=k + 1)
         for k, step in enumerate(steps)
     ]
 
 
-def update_of(entry: Solver, start: Point, call: Point, stage: Stage) -> Step:
+def update_of(start: Point, call: Point, stage: Stage) -> Step:
     """A call at ``call``, and the update from ``start`` to the stage's target."""
-    state, newest = transfer("data", start, stage.target)
-    return Step(
-        call.sigma,
-        stage.target.sigma,
-        state,
-        stage.outputs[::-1],
-        None,
-        order=1,
-        denoised=newest,
-        convert=output_weights(entry.parameterisation, call) if call.sigma else None,
-    )
+    state, first = transfer("data", start, stage.target)
+    oldest, *later = stage.outputs or (0.0,)
+    outputs = (first + oldest, *later)
+    return Step(call.sigma, stage.target.sigma, state, outputs[::-1], None, order=1)
 
 
 def order_list(calls: int, order: int, lower_last: bool) -> list[int]:

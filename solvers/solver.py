@@ -33,8 +33,8 @@ class Span:
 class Stage:
     """One update inside a singlestep step, from the state at its start to ``target``.
 
-    ``outputs`` are the weights of the outputs known by then, oldest first; they sum to 0 and come
-    on top of the first-order step.
+    ``outputs`` are the weights of the x0 known by then, oldest first; they sum to 0 and come on top
+    of the first-order step.
     """
 
     target: Point

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from dc_solver.solvers import sample
 from dc_solver.solvers.grid import Point
-from dc_solver.solvers.methods.dpm_singlestep import second_order
+from dc_solver.solvers.methods.dpm_singlestep import second_order, third_order
 from dc_solver.solvers.solver import Solver, Stage
 from problems import Mixture, schedule_of
 
@@ -150,7 +150,8 @@ def middle_of_diffusers(entry: Solver) -> Solver:
         found = entry.stages(order, here, target, at)
         if order < 3:
             return found
-        first, middle, last = found
-        return [first, second_order(here, middle.target, 0.5, noise=noise), last]
+        s1, s2 = found[0].target, found[1].target
+        middle = second_order(here, s1, s2, 0.5, noise=noise).outputs[1]
+        return [found[0], *third_order(here, s2, target, middle, noise=noise)]
 
     return replace(entry, stages=stages)

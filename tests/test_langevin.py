@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from dc_solver.solvers import SOLVERS, Langevin, RunReport, sample
+from dc_solver.solvers.langevin import generators
 from problems import Gaussian, schedule_of
 
 FIXED = [entry.name for entry in SOLVERS.values() if entry.kind != "adaptive"]
@@ -67,6 +68,25 @@ def test_seeded_counted_and_finite(kind: str, name: str) -> None:
     completed = {1: 5, 2: 3, 3: 2}[SOLVERS[name].spans]
     assert reports[0].calls == 6 + 2 * completed
     assert torch.equal(run(Langevin(0), to_zero), run(None, to_zero))
+
+
+def test_a_sample_of_a_batch_has_the_noise_that_it_has_alone() -> None:
+    """Image k of a batch of a WebUI is that of the seed k further; its start is other noise."""
+    x = torch.randn(3, 64, generator=torch.Generator().manual_seed(7)) * 12.0
+
+    def run(x: torch.Tensor, seed: int) -> torch.Tensor:
+        return sample(
+            Gaussian(), x, GRIDS["vp"], schedule=schedule_of("vp"), disable=True,
+            langevin=Langevin(2, seed=seed),
+        )  # fmt: skip
+
+    batch = run(x, 7)
+    for k in range(3):
+        torch.testing.assert_close(run(x[k : k + 1], 7 + k), batch[k : k + 1])
+    for seed in (0, 7, 2**32 - 1, 2**63):
+        drawn = torch.randn(64, generator=generators(seed, 1)[0])
+        start = torch.randn(64, generator=torch.Generator().manual_seed(seed))
+        assert abs(float(torch.corrcoef(torch.stack([drawn, start]))[0, 1])) < 0.5
 
 
 def test_langevin_takes_the_place_of_unic() -> None:

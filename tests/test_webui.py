@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,7 +18,17 @@ import webui_host as host
 from dc_solver import ratios
 from dc_solver.ratios import Identity, RatioSchedule
 from dc_solver.ratios.fingerprint import fingerprint
-from dc_solver.solvers import FlowSchedule, VPSchedule, discrete_time, sample
+from dc_solver.solvers import (
+    SOLVERS,
+    SPACINGS,
+    FlowSchedule,
+    Langevin,
+    Tolerance,
+    VPSchedule,
+    discrete_time,
+    make_sigmas,
+    sample,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -267,7 +278,266 @@ def test_reforge_keeps_patched_weights_with_a_flag() -> None:
     assert len({identity.lora for identity in identities}) == 3 and identities[0].lora is None
 
 
+# Other solvers
+
+
+def asking(**fields: Any) -> tuple[Any, host.Processing]:
+    """A processing object of which the accordion asks this."""
+    p = host.Processing()
+    fields = {"choice": "Automatic", **fields}
+    adapter("asked").ask(p, adapter("asked").asked_in(**fields))
+    return p, fields
+
+
+def again(p: host.Processing, **changes: Any) -> torch.Tensor:
+    """The image that the pasted infotext makes."""
+    second: Any = host.Processing(**changes)
+    adapter("asked").ask(second, pasted_back(p))
+    return run(host.a1111_model(), second)[1]
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_every_solver_runs_with_the_calls_it_claims(name: str) -> None:
+    p, _ = asking(solver=name)
+    denoiser, found = run(host.a1111_model(), p)
+    assert torch.allclose(found, by_library(solver=name), atol=1e-6)
+    each = SOLVERS[name].calls_per_step
+    if each is not None:
+        assert len(denoiser.seen) == 5 * each
+    else:
+        assert p.extra_generation_params["DC calls"] == str(len(denoiser.seen))
+    known = (
+        {"DC ratios": "none"} if name == "dc_solver" else {"DC ratios": "none", "DC solver": name}
+    )
+    assert {k: v for k, v in p.extra_generation_params.items() if k != "DC calls"} == known
+    assert torch.equal(again(p), found)
+
+
+@pytest.mark.parametrize(
+    ("fields", "written"),
+    [
+        ({"corrector": "off"}, {"DC corrector": "off"}),
+        ({"solver": "ddim", "corrector": "on"}, {"DC solver": "ddim", "DC corrector": "on"}),
+        ({"solver": "ipndm", "order": 3}, {"DC solver": "ipndm", "DC order": 3}),
+        ({"langevin_steps": 2, "langevin_snr": 0.16},
+         {"DC Langevin steps": 2, "DC Langevin strength": 0.16}),
+        ({"solver": "dpm_12", "rtol": 0.0123456789},
+         {"DC solver": "dpm_12", "DC rtol": 0.0123456789}),
+        ({"solver": "dpm_23", "atol": 0.1}, {"DC solver": "dpm_23", "DC atol": 0.1}),
+        ({"solver": "dpm_12", "max_calls": 9}, {"DC solver": "dpm_12", "DC max calls": 9}),
+        ({"threshold": 0.6}, {"DC threshold": 0.6}),
+    ],
+)  # fmt: skip
+def test_what_differs_is_written_and_makes_the_image_again(
+    fields: dict[str, Any], written: dict[str, Any]
+) -> None:
+    p, _ = asking(**fields)
+    _, found = run(host.a1111_model(), p)
+    notes = {k: v for k, v in p.extra_generation_params.items() if k != "DC calls"}
+    assert notes == {"DC ratios": "none", **written}
+    solver = fields.get("solver", "dc_solver")
+    _, plain = run(host.a1111_model(), asking(solver=solver)[0])
+    assert not torch.equal(found, plain), "it does nothing"
+    assert torch.equal(again(p), found)
+
+
+def test_what_does_nothing_is_not_written() -> None:
+    p, _ = asking(rtol=0.01, langevin_snr=0.3, solver="ddim", order=3, variant="bh1")
+    run(host.a1111_model(), p)
+    assert p.extra_generation_params == {"DC ratios": "none", "DC solver": "ddim"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "why", "runs"),
+    [
+        ({"solver": "deis_rhoab", "order": 4}, "DEIS (rhoAB) has the orders up to 3",
+         {"solver": "deis_rhoab", "order": 3}),
+        ({"solver": "dpm_2", "corrector": "on"}, "DPM-Solver-2 takes no corrector",
+         {"solver": "dpm_2"}),
+        ({"solver": "dpm_12", "langevin_steps": 1}, "takes no Langevin steps",
+         {"solver": "dpm_12"}),
+    ],
+)  # fmt: skip
+def test_what_a_solver_cannot_do_is_told(fields: Any, why: str, runs: Any) -> None:
+    p, _ = asking(**fields)
+    denoiser = host.Denoiser(host.a1111_model().wrap, p)
+    x = 14.6 * torch.randn(1, 8, generator=torch.Generator().manual_seed(1))
+    found = adapter("sampler").sample_dc_solver(denoiser, x, SIGMAS, {"cond": 0, "cond_scale": 7.0})
+    assert why in p.comments[0]
+    schedule = VPSchedule(discrete_time(host.vp_table().tolist()))
+    model = lambda x, s: x / (1 + s.view(-1, 1) ** 2)  # noqa: E731
+    assert torch.allclose(found, sample(model, x, SIGMAS, schedule=schedule, **runs), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [{"rtol": None}, {"rtol": 0}, {"max_calls": 2}, {"threshold": 2}, {"langevin_snr": 0,
+     "langevin_steps": 1}, {"langevin_steps": -1}, {"atol": float("inf")}, {"solver": "euler"}],
+)  # fmt: skip
+def test_numbers_that_no_run_could_have_are_refused(bad: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        adapter("asked").asked_in("Automatic", **bad)
+
+
+@pytest.mark.parametrize(
+    "extra", [{"solver": "dpmpp_2s"}, {"solver": "dpm_12"}, {"langevin_steps": 1}]
+)
+def test_ratios_beside_what_takes_none_are_told(extra: dict[str, Any], tmp_path: Path) -> None:
+    ratios.save(
+        RatioSchedule(FIVE, sigmas=tuple(SIGMAS.tolist())), library(tmp_path) / "a.safetensors"
+    )
+    _, plain = run(host.a1111_model(), asking(**extra)[0])
+    for choice in (
+        {"choice": "As typed", "typed": "1 1 1.12 0.91 1.05"},
+        {"choice": "a.safetensors"},
+    ):
+        p, _ = asking(**choice, **extra)
+        _, found = run(host.a1111_model(), p)
+        assert torch.equal(found, plain)
+        assert any("plain" in text and "no ratios" in text for text in p.comments)
+        assert p.extra_generation_params["DC ratios"] == "none"
+    p, _ = asking(**extra)
+    run(host.a1111_model(), p)
+    assert not any("ratios" in text for text in p.comments), "nobody asked for any"
+
+
+def test_a_files_ratios_bring_their_solver(tmp_path: Path) -> None:
+    sigmas = tuple(SIGMAS.tolist())
+    known = RatioSchedule(FIVE, sigmas=sigmas, solver="ddim", corrector=True)
+    ratios.save(known, library(tmp_path) / "ddim.safetensors")
+    for solver in ("dc_solver", "ddim", "ipndm"):
+        p, _ = asking(choice="ddim.safetensors", solver=solver, order=3)
+        _, found = run(host.a1111_model(), p)
+        assert torch.allclose(found, by_library(ratios=known), atol=1e-6)
+        told = [text for text in p.comments if "which runs in place of ipndm" in text]
+        assert bool(told) == (solver == "ipndm")
+        assert p.extra_generation_params["DC solver"] == "ddim"
+        assert "DC order" not in p.extra_generation_params
+        assert torch.equal(again(p), found)
+
+
+def test_the_solvers_own_ratios_are_found_by_themselves(tmp_path: Path) -> None:
+    """DDIM has one order, whatever the dropdown says."""
+    known = Identity(fingerprint=fingerprint(dict(host.network().named_parameters())),
+                     prediction="eps")  # fmt: skip
+    found = RatioSchedule(
+        FIVE, sigmas=tuple(SIGMAS.tolist()), cfg=7.0, identity=known, solver="ddim"
+    )
+    ratios.save(found, library(tmp_path) / "ddim.safetensors")
+    for solver, expected in (
+        ("ddim", "1 1 1.12 0.91 1.05"),
+        ("dc_solver", "none"),
+        ("dpm_2", "none"),
+    ):
+        p, _ = asking(solver=solver)
+        _, result = run(host.a1111_model(), p)
+        assert p.extra_generation_params["DC ratios"] == expected
+        assert torch.equal(again(p), result)
+
+
+def test_langevin_noise_is_the_images_own() -> None:
+    """By its seed; that of the second image by the next."""
+
+    def noisy(*seeds: int) -> torch.Tensor:
+        p: Any = asking(langevin_steps=1)[0]
+        p.seeds = list(seeds)
+        return run(host.a1111_model(), p)[1]
+
+    assert torch.equal(noisy(5, 6), noisy(5, 6)) and not torch.equal(noisy(5, 6), noisy(6, 7))
+    assert torch.equal(noisy(5, 6), by_library(solver="unipc", langevin=Langevin(seed=5)))
+    p: Any = asking(langevin_steps=1)[0]
+    p.seed = 5
+    assert torch.equal(run(host.a1111_model(), p)[1], noisy(5, 6))
+    assert not p.comments
+
+
+def test_the_bars_and_the_prompts_of_an_adaptive_run_follow_its_way() -> None:
+    p, _ = asking(solver="dpm_12")
+    denoiser: Any = host.Denoiser(host.a1111_model().wrap, p)
+    told: list[int] = []
+    at: list[int] = []
+    denoiser.before = lambda call: at.append(denoiser.step)
+    adapter("sampler").sample_dc_solver(
+        denoiser, torch.ones(1, 8), SIGMAS, {"cond": 0, "cond_scale": 7.0},
+        callback=lambda state: told.append(state["i"]),
+    )  # fmt: skip
+    assert told == [0, 1, 2, 3, 4], "the host's bar counts what it is told"
+    assert len(at) > 5 and at[0] == 0 and at[-1] == 4 and set(at) >= {1, 2, 3}
+    (comment,) = p.comments
+    assert f"{len(at)} model calls" in comment and p.extra_generation_params["DC calls"] == str(
+        len(at)
+    )
+
+
+def test_the_prompts_of_langevin_steps_keep_to_the_grid() -> None:
+    p, _ = asking(langevin_steps=2)
+    denoiser: Any = host.Denoiser(host.a1111_model().wrap, p)
+    at: list[int] = []
+    denoiser.before = lambda call: at.append(denoiser.step)
+    told: list[int] = []
+    adapter("sampler").sample_dc_solver(
+        denoiser, torch.ones(1, 8), SIGMAS, {"cond": 0, "cond_scale": 7.0},
+        callback=lambda state: told.append(state["i"]),
+    )  # fmt: skip
+    assert at == [0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4] and told == [0, 1, 2, 3, 4]
+
+
+def test_calls_that_run_out_are_told() -> None:
+    p, _ = asking(solver="dpm_23", max_calls=6)
+    run(host.a1111_model(), p)
+    assert any("the calls ran out" in text for text in p.comments)
+    assert torch.equal(again(p), by_library(solver="dpm_23", tolerance=Tolerance(max_calls=6)))
+
+
 # Grids
+
+
+def test_the_papers_schedules_are_the_hosts_once(webui: dict[str, Any]) -> None:
+    for _ in range(2):
+        load_script()
+        host.forget("sd_webui_dc_solver")
+    known = webui["modules.sd_schedulers"]
+    own = [one for one in known.schedulers if one.label.endswith("(DC-Solver)")]
+    assert [one.name for one in own] == [f"dc_{spacing}" for spacing in SPACINGS]
+    for one in own:
+        assert known.schedulers_map[one.name] is known.schedulers_map[one.label] is one
+        assert one.need_inner_model
+    assert adapter("models").scheduler_name(own[0].label) == own[0].name
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize(
+    "model",
+    [host.a1111_model(), host.forge_model("v_prediction"),
+     host.forge_model("const", torch.linspace(0.001, 1, 1000))],
+    ids=["eps", "v", "flow"],
+)  # fmt: skip
+def test_a_schedule_is_the_papers(webui: dict[str, Any], spacing: str, model: Any) -> None:
+    schedules, models = adapter("schedules"), adapter("models")
+    schedules.register()
+    table = model.wrap.sigmas
+    function = webui["modules.sd_schedulers"].schedulers_map[schedules.LABELS[spacing]].function
+    found = function(n=6, sigma_min=0.1, sigma_max=10.0, inner_model=model.wrap, device="cpu")
+    schedule = models.schedule_of(model.wrap)
+    assert found.tolist() == pytest.approx(make_sigmas(spacing, 6, table.tolist(), schedule))
+    assert (found[1:] < found[:-1]).all()
+    assert models.grids_of(model.wrap)(f"dc_{spacing}", 6) == found.tolist()
+    if models.prediction_of(model.wrap) == "flow":
+        assert adapter("grids").sound_grid(found, table) is found
+
+
+def test_a_host_without_schedule_types_has_the_sampler(
+    webui: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A1111 before 1.9."""
+    monkeypatch.setitem(sys.modules, "modules.sd_schedulers", None)
+    monkeypatch.delattr(webui["modules"], "sd_schedulers")
+    load_script()
+    assert "DC-Solver" in webui["modules.sd_samplers"].all_samplers_map
+    assert any("schedule types" in text for text in webui["modules.errors"].reports)
+    p = host.Processing()
+    _, found = run(host.a1111_model(), p)
+    assert torch.allclose(found, by_library(solver="unipc"), atol=1e-6)
 
 
 def test_the_grids_of_flow_models_stay_in_their_range() -> None:
@@ -318,64 +588,96 @@ def test_a_file_that_is_no_ones_is_told_and_sampled_without(tmp_path: Path) -> N
 
 
 NUMBERS = st.floats(-9, 9).map(lambda v: float(f"{v:.6g}"))
-PASS = st.one_of(
-    st.none(),
-    st.tuples(
-        st.lists(NUMBERS, min_size=3, max_size=12).filter(lambda v: set(v) != {1.0}),
-        st.sampled_from([1, 2, 3]),
-    ),
-)
+RATIOS = st.none() | st.lists(NUMBERS, min_size=3, max_size=12).filter(lambda v: set(v) != {1.0})
+SETTINGS = st.fixed_dictionaries({
+    "solver": st.sampled_from([name for name, entry in SOLVERS.items() if entry.compensates]),
+    "order": st.sampled_from([1, 2, 3]),
+    "dc_order": st.sampled_from([1, 2, 3]),
+    "variant": st.sampled_from(["bh1", "bh2"]),
+    "lower_order": st.sampled_from([True, "final", False]),
+    "first_corrector": st.booleans(),
+    "variable": st.sampled_from(["t", "lambda"]),
+    "corrector": st.sampled_from([None, True, False]),
+})  # fmt: skip
+PASS = st.tuples(RATIOS, SETTINGS)
 
 
-@given(PASS, st.none() | PASS)
-def test_typed_ratios_come_back_from_what_is_written(first: Any, second: Any) -> None:
-    """Of an image and of its hires pass, each with a K of its own; None is plain UniPC."""
-    asked = adapter("asked")
-
-    def words(one: Any) -> str:
-        found = None if one is None else RatioSchedule(tuple(one[0]), dc_order=one[1])
-        return str(asked.write_pass(found, 2))
-
-    def expected(one: Any) -> Any:
-        if one is None:
-            return asked.Typed(())
-        return asked.Typed(tuple(one[0]), None if one[1] == 2 else one[1])
-
-    text = asked.write_passes("", words(first), hires=False)
-    assert asked.parse_typed(text) == (expected(first),)
-    text = asked.write_passes(text, words(second), hires=True)
-    assert asked.parse_typed(text) == (expected(first), expected(second))
-    alone = asked.write_passes("", words(second), hires=True)
-    assert asked.parse_typed(alone) == (None, expected(second))
+def pasted_back(p: Any) -> Any:
+    """What the accordion asks for after the infotext was pasted into it."""
+    asked, infotext = adapter("asked"), adapter("infotext")
+    notes = {key: str(value) for key, value in p.extra_generation_params.items()}
+    fields = [infotext.pasted(key)(notes) for key in (infotext.RATIOS, *infotext.FIELDS.values())]
+    return asked.asked_in(infotext.pasted_choice(notes), *fields)
 
 
-@pytest.mark.parametrize("text", ["1 1 x", "1 nan 2", "1 | 1 | 1", "inf", "1" * 400])
+@given(PASS, PASS)
+def test_what_ran_comes_back_from_what_is_written(first: Any, second: Any) -> None:
+    """Of an image and of its hires pass, each with settings of its own, as files have them."""
+    asked, infotext = adapter("asked"), adapter("infotext")
+    p: Any = host.Processing()
+    ran = []
+    for hires, (values, settings) in enumerate((first, second)):
+        p.is_hr_pass = bool(hires)
+        found = None if values is None else RatioSchedule(tuple(values), **settings)
+        ran.append(found or RatioSchedule((), **settings))
+        wanted = asked.Asked(**settings) if found is None else asked.Asked()
+        infotext.note_run(p, ratios_choice(found), wanted)
+    back = pasted_back(p)
+    for hires, expected in enumerate(ran):
+        wanted, typed = back.of_pass(bool(hires))
+        again = RatioSchedule(typed, **wanted.settings)
+        assert again.ratios == expected.ratios
+        free = () if typed else ("dc_order", "variable")
+        there, here = (ratios.settings_of(one) for one in (expected, again))
+        assert {k: v for k, v in here.items() if k not in free} == {
+            k: v for k, v in there.items() if k not in free
+        }
+
+
+def test_the_words_of_one_pass() -> None:
+    typed = adapter("typed")
+    old = typed.parse_typed("none | 1 1.1 0.9 K1")
+    assert old == (typed.Typed(()), typed.Typed((1.0, 1.1, 0.9), (("dc_order", 1),)))
+    (own,) = typed.parse_typed("none dpm_2")
+    assert own == typed.Typed((), (("solver", "dpm_2"),))
+    assert typed.parse_typed("- | 1 1") == (None, typed.Typed((1.0, 1.0)))
+    assert typed.write_passes("", "none", hires=True) == "- | none"
+
+
+@pytest.mark.parametrize("text", ["1 1 x", "1 nan 2", "1 | 1 | 1", "inf", "1" * 400, "ddim"])
 def test_bad_ratios_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="ratios: expected"):
-        adapter("asked").parse_typed(text)
+        adapter("typed").parse_typed(text)
 
 
 def test_the_infotext_pastes_back_as_the_same_settings() -> None:
     asked, infotext = adapter("asked"), adapter("infotext")
-    wanted = asked.asked_in("As typed", "none", 3, 1, "bh1", "final", "no first corrector, lambda")
+    wanted = asked.asked_in("As typed", "none", 3, 1, "bh1", "final", "no first corrector, lambda",
+                            "unip", "on", 0, 0.1, 0.05, 0.0078, 200, 0.995)  # fmt: skip
     p = host.Processing()
     used = RatioSchedule(FIVE, **wanted.settings)
     infotext.note_run(p, ratios_choice(used), wanted)
-    notes = {key: str(value) for key, value in p.extra_generation_params.items()}
-    keys = ("DC order", "DC K", "DC variant", "DC lower order", "DC more")
-    back = asked.asked_in(
-        infotext.pasted_choice(notes),
-        infotext.pasted("DC ratios")(notes),
-        *(infotext.pasted(key)(notes) for key in keys),
-    )
-    assert back.passes == (asked.Typed(FIVE),) and back.settings == wanted.settings
+    assert p.extra_generation_params == {
+        "DC ratios": "1 1 1.12 0.91 1.05", "DC order": 3, "DC K": 1, "DC variant": "bh1",
+        "DC lower order": "final", "DC more": "no first corrector, lambda", "DC solver": "unip",
+        "DC corrector": "on", "DC threshold": 0.995,
+    }  # fmt: skip
+    back = pasted_back(p)
+    assert back.of_pass(False) == (replace(wanted, passes=back.passes), FIVE)
     # An image without the keys puts the defaults back; one of another sampler changes nothing.
     plain = {"DC ratios": "none"}
     assert infotext.pasted("DC order")(plain) == 2 and infotext.pasted("DC order")({}) is None
+    assert infotext.pasted("DC rtol")(plain) == 0.05
     assert infotext.pasted_choice({"Sampler": "Euler"}) is None
 
 
-def ratios_choice(found: RatioSchedule) -> Any:
+def test_every_field_of_the_accordion_is_pasted() -> None:
+    names = list(inspect.signature(adapter("asked").asked_in).parameters)
+    fields = ["choice", "typed", *adapter("infotext").FIELDS]
+    assert names == [{"k": "dc_order"}.get(name, name) for name in fields]
+
+
+def ratios_choice(found: RatioSchedule | None) -> Any:
     from dc_solver.ratios.lookup import Choice
 
     return Choice(found, None)
@@ -422,6 +724,30 @@ def test_the_sampler_is_there_once_whatever_else_fails(
     names = {"nodes", "solvers", "ratios", "scripts", "web", "demo"}
     assert not names & {name for name, m in sys.modules.items()
                         if str(ROOT) in str(getattr(m, "__file__", ""))}  # fmt: skip
+
+
+def test_the_axes_of_a_plot(webui: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    common: Any = ModuleType("modules.ui_common")
+    common.create_refresh_button = print
+    for name, module in (("gradio", ModuleType("gradio")), ("modules.ui_common", common)):
+        monkeypatch.setitem(sys.modules, name, module)
+    plot = SimpleNamespace(axis_options=[], AxisOption=lambda *a, **k: SimpleNamespace(
+        label=a[0], apply=a[2], **k))  # fmt: skip
+    script = SimpleNamespace(module=plot, script_class=SimpleNamespace(__module__="xyz_grid.py"))
+    webui["modules.scripts"].scripts_data.append(script)
+    axes = adapter("axes")
+    for _ in range(2):
+        axes._add()
+    names = [option.label.removeprefix("[DC-Solver] ") for option in plot.axis_options]
+    assert names == ["Ratios", "Solver", "Order", "K"]
+    axis = plot.axis_options[1]
+    assert axis.choices() == list(SOLVERS)
+    with pytest.raises(RuntimeError, match="expected one of dc_solver"):
+        axis.confirm(None, ["dpm_2", "euler"])
+    p = host.Processing()
+    axis.apply(p, "dpm_2", None)
+    _, found = run(host.a1111_model(), p)
+    assert torch.allclose(found, by_library(solver="dpm_2"), atol=1e-6)
 
 
 def test_the_packs_folder_does_not_stay_on_the_path(

@@ -68,6 +68,15 @@ def test_a_job_of_good_fields() -> None:
     assert name.endswith("5-8 steps CFG 1-4") or len(name.encode()) <= 120
 
 
+def test_a_job_of_another_solver(webui: dict[str, Any]) -> None:
+    webui["modules.shared"].sd_model.sd_checkpoint_info.model_name = "model"
+    made, name = job(solver="ddim", corrector="on")
+    assert made.solver == "ddim" and made.corrector is True
+    assert name == "model ddim with UniC 8 steps CFG 7"
+    assert job()[0].solver == "dc_solver" and job()[0].corrector is None
+    assert job()[1] == "model 8 steps CFG 7"
+
+
 def test_any_model_name_makes_a_file_name(tmp_path: Path) -> None:
     from dc_solver.ratios.library import path_in
 

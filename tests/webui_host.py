@@ -105,6 +105,19 @@ def simple(n: int, sigma_min: float, sigma_max: float, inner_model: Any, device:
     return torch.tensor([float(table[-(1 + int(k * len(table) / n))]) for k in range(n)] + [0.0])
 
 
+@dataclass
+class Scheduler:
+    name: str
+    label: str
+    function: Any
+    default_rho: float = -1
+    need_inner_model: bool = False
+    aliases: Any = None
+
+
+SIMPLE = Scheduler("simple", "Simple", simple, need_inner_model=True)
+
+
 def modules(models_path: Path) -> dict[str, ModuleType]:
     """The host's modules by name, with callbacks, samplers and errors kept for the tests."""
     parts: dict[str, dict[str, Any]] = {
@@ -118,9 +131,8 @@ def modules(models_path: Path) -> dict[str, ModuleType]:
         "modules.sd_samplers_common": {"SamplerData": SamplerData,
                                        "InterruptedException": Interrupted},
         "modules.sd_samplers_kdiffusion": {"KDiffusionSampler": KDiffusionSampler},
-        "modules.sd_schedulers": {"schedulers_map": {
-            "simple": SimpleNamespace(name="simple", label="Simple", function=simple,
-                                      need_inner_model=True)}},
+        "modules.sd_schedulers": {"Scheduler": Scheduler, "schedulers": [SIMPLE],
+                                  "schedulers_map": {"simple": SIMPLE}},
         "modules.shared": {"opts": SimpleNamespace(data={}, skip_early_cond=0)},
     }  # fmt: skip
     found = {}

@@ -1,4 +1,4 @@
-"""What a user asks of DC-Solver for one image, and how it is written into the image's infotext."""
+"""What a user asks of DC-Solver for one image."""
 
 from __future__ import annotations
 
@@ -6,27 +6,19 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ...ratios import RatioSchedule
+from ...ratios import settings_of
+from ...ratios.schedule import ForSolver
+from ...solvers import Langevin, Tolerance, get_solver
+from ...solvers.inputs import check_langevin, check_threshold, check_tolerance
+from .typed import CORRECTOR, LOWER_ORDER, Typed, parse_typed
 
 AUTOMATIC, OFF, TYPED = "Automatic", "Off", "As typed"
-LOWER_ORDER: dict[str, bool | str] = {"automatic": True, "final": "final", "never": False}
-_MOST_TYPED = 1000
-_AT_WILL, _PLAIN, _PASSES = "-", "none", "|"
-_OWN_K = {"K1": 1, "K2": 2, "K3": 3}
 _ASKED, _AXES = "dc_solver_asked", "dc_solver_axes"
 
 
-@dataclass(frozen=True)
-class Typed:
-    """The ratios of one pass, () for plain UniPC, and their K where it is their own."""
-
-    ratios: tuple[float, ...]
-    dc_order: int | None = None
-
-
-@dataclass(frozen=True)
-class Asked:
-    """Which ratios, and the settings of the solver where no ratios bring their own.
+@dataclass(frozen=True, kw_only=True)
+class Asked(ForSolver):
+    """Which ratios, and the solver with its settings where no ratios bring their own.
 
     ``passes`` are typed ratios, the first for the image, the second for hires fix; None where the
     library is to be looked in.  ``file`` is a file of the library.
@@ -35,29 +27,52 @@ class Asked:
     file: str | None = None
     off: bool = False
     passes: tuple[Typed | None, ...] = ()
-    order: int = 2
-    dc_order: int = 2
-    variant: str = "bh2"
-    lower_order: bool | str = True
-    first_corrector: bool = True
-    variable: str = "t"
+    langevin_steps: int = 0
+    langevin_snr: float = Langevin.snr
+    rtol: float = Tolerance.rtol
+    atol: float = Tolerance.atol
+    max_calls: int = Tolerance.max_calls
+    threshold: float | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Keyword arguments of ``sample``."""
-        names = ("order", "dc_order", "variant", "lower_order", "first_corrector", "variable")
-        return {name: getattr(self, name) for name in names}
+        """The solver and its settings as keyword arguments of ``sample``."""
+        return settings_of(self)
 
-    def typed_for(self, p: Any) -> tuple[RatioSchedule | None, bool]:
-        """The typed ratios for this pass, and whether it is to be plain UniPC."""
-        if self.off:
-            return None, True
-        number = 1 if getattr(p, "is_hr_pass", False) else 0
+    def extras(self, seed: int = 0) -> dict[str, Any]:
+        """The other keyword arguments of ``sample``, which ratios say nothing of."""
+        langevin = Langevin(self.langevin_steps, self.langevin_snr, seed)
+        return {
+            "langevin": langevin if self.langevin_steps else None,
+            "tolerance": Tolerance(atol=self.atol, rtol=self.rtol, max_calls=self.max_calls),
+            "threshold": self.threshold,
+        }
+
+    def of_pass(self, hires: bool) -> tuple[Asked, tuple[float, ...] | None]:
+        """This with the settings of a pass, and its ratios.
+
+        () is a plain run; None leaves the ratios to the file or the library.
+        """
+        number = 1 if hires else 0
         typed = self.passes[number] if number < len(self.passes) else None
-        if typed is None or not typed.ratios:
-            return None, typed is not None
-        settings = {**self.settings, "dc_order": typed.dc_order or self.dc_order}
-        return RatioSchedule(typed.ratios, origin="imported", **settings), False
+        if self.off or typed is None:
+            return self, () if self.off else None
+        return replace(self, **dict(typed.own)), typed.ratios
+
+    def possible(self) -> tuple[Asked, list[str]]:
+        """What of this its solver can do, and in words what it cannot."""
+        entry = get_solver(self.solver)
+        found, notes = self, []
+        if entry.order is None and self.order > entry.max_order:
+            found = replace(found, order=entry.max_order)
+            notes.append(f"{entry.label} has the orders up to {entry.max_order}")
+        if self.corrector and entry.kind != "multistep":
+            found = replace(found, corrector=None)
+            notes.append(f"{entry.label} takes no corrector")
+        if self.langevin_steps and entry.kind == "adaptive":
+            found = replace(found, langevin_steps=0)
+            notes.append(f"{entry.label} takes no Langevin steps")
+        return found, notes
 
 
 def asked_in(
@@ -68,20 +83,41 @@ def asked_in(
     variant: str = "bh2",
     lower_order: str = "automatic",
     more: str = "",
+    solver: str = "dc_solver",
+    corrector: str = "automatic",
+    langevin_steps: Any = 0,
+    langevin_snr: Any = Langevin.snr,
+    rtol: Any = Tolerance.rtol,
+    atol: Any = Tolerance.atol,
+    max_calls: Any = Tolerance.max_calls,
+    threshold: Any = 0.0,
 ) -> Asked:
     """What the fields of the accordion ask for.
 
-    ``more`` belongs to typed ratios alone.  Raises ValueError for typed ratios that are none.
+    ``more`` belongs to typed ratios alone.  Raises ValueError for typed ratios that are none, and
+    for numbers that no run could have.
     """
     words = {word.strip() for word in more.split(",")} if choice == TYPED else set()
     asked = Asked(
+        solver=get_solver(solver).name,
         order=int(order),
         dc_order=int(dc_order),
         variant=variant,
         lower_order=LOWER_ORDER[lower_order],
         first_corrector="no first corrector" not in words,
         variable="lambda" if "lambda" in words else "t",
+        corrector=CORRECTOR[corrector],
+        langevin_steps=int(_number("Langevin steps", langevin_steps)),
+        langevin_snr=_number("Langevin strength", langevin_snr),
+        rtol=_number("error relative to the image", rtol),
+        atol=_number("error always allowed", atol),
+        max_calls=int(_number("most model calls", max_calls)),
+        threshold=_number("threshold", threshold) or None,
     )
+    extras = asked.extras()
+    check_langevin(get_solver("dc_solver"), extras["langevin"], None)
+    check_tolerance(extras["tolerance"])
+    check_threshold(extras["threshold"])
     if choice in (OFF, AUTOMATIC):
         return replace(asked, off=choice == OFF)
     if choice == TYPED:
@@ -89,50 +125,15 @@ def asked_in(
     return replace(asked, file=choice)
 
 
-def parse_typed(text: str) -> tuple[Typed | None, ...]:
-    """Ratios such as ``1 1 1.12 0.91``, those of hires fix after a ``|``.
-
-    ``none`` stands for plain UniPC and ``-`` for what the library has; ``K1`` at the end of a pass
-    gives it its own K.  Raises ValueError for anything else.
-    """
-    passes = [part.replace(",", " ").split() for part in text.split(_PASSES)]
-    if len(passes) > 2 or sum(map(len, passes)) > _MOST_TYPED:
-        raise ValueError(f"ratios: expected at most two lists with one {_PASSES} between.")
-    return tuple(_parse_pass(words) for words in passes)
-
-
-def _parse_pass(words: list[str]) -> Typed | None:
-    if not words or words == [_AT_WILL]:
-        return None
-    if words == [_PLAIN]:
-        return Typed(())
-    dc_order = None
-    if words[-1] in _OWN_K and len(words) > 1:
-        dc_order = _OWN_K[words.pop()]
+def _number(field: str, value: Any) -> float:
+    """Raises ValueError for what is no number, such as an empty field."""
     try:
-        found = tuple(float(word) for word in words)
-    except ValueError:
-        found = (math.nan,)
-    if not all(math.isfinite(value) for value in found):
-        raise ValueError(
-            f"ratios: expected numbers such as 1 1 1.12 0.91, one a step, got {' '.join(words)!r}."
-        )
-    return Typed(found, dc_order)
-
-
-def write_pass(ratios: RatioSchedule | None, dc_order: int) -> str:
-    """One pass as :func:`parse_typed` reads it, beside a K of all passes."""
-    if ratios is None or not ratios.active:
-        return _PLAIN
-    own = [] if ratios.dc_order == dc_order else [f"K{ratios.dc_order}"]
-    return " ".join([*(f"{ratio:.6g}" for ratio in ratios.ratios), *own])
-
-
-def write_passes(before: str, now: str, hires: bool) -> str:
-    """The infotext of all passes, ``now`` being the latest of them."""
-    if not hires:
-        return now
-    return f"{before.split(_PASSES)[0].strip() or _AT_WILL} {_PASSES} {now}"
+        found = float(value)
+    except (TypeError, ValueError):
+        found = math.nan
+    if not math.isfinite(found):
+        raise ValueError(f"{field}: expected a number, got {value!r}.")
+    return found
 
 
 def ask(p: Any, asked: Asked) -> None:

@@ -1,4 +1,4 @@
-"""Axes for the WebUI's X/Y/Z plot: the ratios, the order and K."""
+"""Axes for the WebUI's X/Y/Z plot: the ratios, the solver, its order and K."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from modules import script_callbacks, scripts
 
+from ...solvers import SOLVERS
 from .accordion import choices
 from .asked import AUTOMATIC, OFF, TYPED, ask_on_axis
 
@@ -27,6 +28,8 @@ def _add() -> None:
     files = lambda: [name for name in choices() if name != TYPED]  # noqa: E731
     plot.axis_options.extend([
         plot.AxisOption(f"{_PREFIX} Ratios", str, _ratios, choices=files, confirm=_confirm),
+        plot.AxisOption(f"{_PREFIX} Solver", str, _field("solver"), choices=lambda: list(SOLVERS),
+                        confirm=_confirm_solvers),
         plot.AxisOption(f"{_PREFIX} Order", int, _field("order"),
                         choices=lambda: ["1", "2", "3", "4"]),
         plot.AxisOption(f"{_PREFIX} K", int, _field("dc_order"), choices=lambda: ["1", "2", "3"]),
@@ -45,6 +48,14 @@ def _confirm(p: Any, values: list[str]) -> None:
     for value in values:
         if value not in choices() or value == TYPED:
             raise RuntimeError(f"DC-Solver ratios: expected one of the library, got {value!r}")
+
+
+def _confirm_solvers(p: Any, values: list[str]) -> None:
+    """Raises RuntimeError, as the host's own axes do, for a name that is none."""
+    for value in values:
+        if value not in SOLVERS:
+            raise RuntimeError(f"DC-Solver solver: expected one of {', '.join(SOLVERS)}, "
+                               f"got {value!r}")  # fmt: skip
 
 
 def _ratios(p: Any, value: str, _: Any) -> None:

@@ -44,6 +44,8 @@ class Job:
     check_seeds: int = 3
     batch: int = 1
     reference_calls: int = 64
+    solver: str = "dc_solver"
+    corrector: bool | None = None
 
     @property
     def points(self) -> int:
@@ -204,6 +206,8 @@ class _Search:
                 name: rows_of(value, points, job.points) for name, value in arguments.items()
             },
             reference_calls=job.reference_calls,
+            solver=job.solver,
+            corrector=job.corrector,
             progress=self._progress,
             interrupt=interrupt,
             **known,

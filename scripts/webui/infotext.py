@@ -2,55 +2,122 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ...ratios import RatioSchedule
+from ...ratios import settings_of
 from ...ratios.lookup import Choice
-from .asked import AUTOMATIC, LOWER_ORDER, TYPED, Asked, write_pass, write_passes
+from ...ratios.schedule import ForSolver
+from ...solvers import Langevin, RunReport, Tolerance, get_solver
+from .asked import AUTOMATIC, TYPED, Asked, asked_in
+from .typed import CORRECTOR, LOWER_ORDER, write_pass, write_passes
 
-RATIOS, SOURCE, ORDER, K = "DC ratios", "DC file", "DC order", "DC K"
-VARIANT, LOWER, MORE = "DC variant", "DC lower order", "DC more"
-_DEFAULTS = {ORDER: 2, K: 2, VARIANT: "bh2", LOWER: "automatic", MORE: ""}
+RATIOS, SOURCE, CALLS = "DC ratios", "DC file", "DC calls"
+#: What fills which field of the accordion, in the order in which :func:`asked_in` takes them.
+FIELDS = {
+    "order": "DC order",
+    "k": "DC K",
+    "variant": "DC variant",
+    "lower_order": "DC lower order",
+    "more": "DC more",
+    "solver": "DC solver",
+    "corrector": "DC corrector",
+    "langevin_steps": "DC Langevin steps",
+    "langevin_snr": "DC Langevin strength",
+    "rtol": "DC rtol",
+    "atol": "DC atol",
+    "max_calls": "DC max calls",
+    "threshold": "DC threshold",
+}
+_DEFAULTS: dict[str, Any] = dict(zip(FIELDS.values(), (
+    2, 2, "bh2", "automatic", "", "dc_solver", "automatic",
+    0, Langevin.snr, Tolerance.rtol, Tolerance.atol, Tolerance.max_calls, 0.0,
+)))  # fmt: skip
 
 
 def note_run(p: Any, choice: Choice, asked: Asked) -> None:
     """Write what runs into the infotext, so that pasted back it makes the same image.
 
     The ratios stand there as numbers: nobody needs the file.  Settings are written where they are
-    not the pack's defaults.
+    not the pack's defaults, and beside the ratios of hires fix where they are not the image's.
     """
     notes = p.extra_generation_params
     hires = bool(getattr(p, "is_hr_pass", False))
     if not hires:
         forget(p)
-    used = choice.ratios if choice.ratios is not None else RatioSchedule((), **asked.settings)
+    used = _settled(settings_of(asked if choice.ratios is None else choice.ratios))
     if not hires or RATIOS not in notes:
-        notes |= {k: v for k, v in _written(used).items() if v != _DEFAULTS[k]}
-    now = write_pass(choice.ratios, int(notes.get(K, _DEFAULTS[K])))
+        written = {**_of_solver(used), **_of_run(asked)}
+        notes |= {key: value for key, value in written.items() if value != _DEFAULTS[key]}
+    ratios = () if choice.ratios is None or not choice.ratios.active else choice.ratios.ratios
+    there, idle = _written(notes).settings, _idle(used, ratios)
+    own = {key: value for key, value in used.items() if value != there[key] and key not in idle}
+    now = write_pass(ratios, own)
     notes[RATIOS] = write_passes(notes.get(RATIOS, ""), now, hires)
     if choice.source is not None:
         notes[SOURCE] = choice.source
 
 
+def note_report(p: Any, report: RunReport) -> None:
+    """Write how many model calls an adaptive run took."""
+    notes = p.extra_generation_params
+    hires = bool(getattr(p, "is_hr_pass", False))
+    notes[CALLS] = write_passes(str(notes.get(CALLS, "")), str(report.calls), hires)
+
+
 def forget(p: Any) -> None:
     """Take our keys out of an infotext: the cells of an X/Y/Z plot share theirs."""
-    for key in (RATIOS, SOURCE, *_DEFAULTS):
+    for key in (RATIOS, SOURCE, CALLS, *_DEFAULTS):
         p.extra_generation_params.pop(key, None)
 
 
-def _written(used: RatioSchedule) -> dict[str, Any]:
-    more = [] if used.first_corrector else ["no first corrector"]
-    if used.variable != "t":
-        more.append(used.variable)
-    lower = next(name for name, value in LOWER_ORDER.items() if value == used.lower_order)
+def _written(notes: Mapping[str, Any]) -> Asked:
+    """What the fields would ask for with these notes in them."""
+    return asked_in(TYPED, "", *(notes.get(key, _DEFAULTS[key]) for key in FIELDS.values()))
+
+
+def _settled(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with what the solver itself decides filled in."""
+    found = ForSolver(**settings)
+    found.take_settings()
+    return settings_of(found)
+
+
+def _idle(used: Mapping[str, Any], ratios: Sequence[float]) -> set[str]:
+    """The settings that do nothing: of ratios without any, those that the solver decides."""
+    decided = {"order", "variant"} if get_solver(used["solver"]).order is not None else set()
+    return decided | (set() if ratios else {"dc_order", "variable"})
+
+
+def _of_solver(used: Mapping[str, Any]) -> dict[str, Any]:
+    more = [] if used["first_corrector"] else ["no first corrector"]
+    if used["variable"] != "t":
+        more.append(used["variable"])
+    decided = get_solver(used["solver"]).order is not None
     return {
-        ORDER: used.order,
-        K: used.dc_order,
-        VARIANT: used.variant,
-        LOWER: lower,
-        MORE: ", ".join(more),
+        "DC order": _DEFAULTS["DC order"] if decided else used["order"],
+        "DC K": used["dc_order"],
+        "DC variant": used["variant"],
+        "DC lower order": _name_in(LOWER_ORDER, used["lower_order"]),
+        "DC more": ", ".join(more),
+        "DC solver": used["solver"],
+        "DC corrector": _name_in(CORRECTOR, used["corrector"]),
     }
+
+
+def _of_run(asked: Asked) -> dict[str, Any]:
+    """Of what acts alone: noise where there are Langevin steps, errors where they are asked for."""
+    written: dict[str, Any] = {"DC threshold": asked.threshold or 0.0}
+    if asked.langevin_steps:
+        written["DC Langevin steps"] = asked.langevin_steps
+        written["DC Langevin strength"] = asked.langevin_snr
+    if get_solver(asked.solver).kind == "adaptive":
+        written |= {"DC rtol": asked.rtol, "DC atol": asked.atol, "DC max calls": asked.max_calls}
+    return written
+
+
+def _name_in(names: Mapping[str, Any], value: Any) -> str:
+    return next(name for name, known in names.items() if known == value)
 
 
 def pasted_choice(infotext: Mapping[str, Any]) -> Any:

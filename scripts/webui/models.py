@@ -11,13 +11,18 @@ from functools import cache
 from typing import Any
 
 import torch
-from modules import sd_schedulers, shared
+from modules import shared
 
 from ...ratios import Identity
 from ...ratios.fingerprint import fingerprint, patches_hash, sample_hash
 from ...ratios.patch_names import name_of
 from ...solvers import FlowSchedule, Schedule, VPSchedule, discrete_time
 from .grids import sound_grid
+
+try:
+    from modules import sd_schedulers
+except ImportError:  # A1111 before 1.9
+    sd_schedulers = None
 
 log = logging.getLogger("dc_solver")
 
@@ -161,10 +166,16 @@ def _guidance(model: Any, p: Any) -> Iterable[str]:
 
 def scheduler_name(label: str) -> str:
     """The name by which both hosts know a schedule of this label; "Automatic" is our Simple."""
-    known = sd_schedulers.schedulers_map.get(label)
-    if known is None or known.function is None:
+    known = _host_schedule(label)
+    if known is None:
         return "simple"
     return _COMFYUI_NAMES.get(known.name, str(known.name))
+
+
+def _host_schedule(name: str) -> Any:
+    """By name or label; None where there is none, or one that makes no sigmas."""
+    known = None if sd_schedulers is None else sd_schedulers.schedulers_map.get(name)
+    return None if known is None or known.function is None else known
 
 
 def grids_of(wrap: Any) -> Callable[[str, int], Sequence[float] | None]:
@@ -172,8 +183,8 @@ def grids_of(wrap: Any) -> Callable[[str, int], Sequence[float] | None]:
 
     @cache
     def grid(name: str, steps: int) -> Sequence[float] | None:
-        known = sd_schedulers.schedulers_map.get(_OWN_NAMES.get(name, name))
-        if known is None or known.function is None or steps < 1:
+        known = _host_schedule(_OWN_NAMES.get(name, name))
+        if known is None or steps < 1:
             return None
         low, high = float(wrap.sigmas[0]), float(wrap.sigmas[-1])
         more = {"inner_model": wrap} if known.need_inner_model else {}

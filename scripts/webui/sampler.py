@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cache, partial
 from typing import Any
 
 import torch
 from modules.sd_samplers_kdiffusion import KDiffusionSampler
 
-from ...ratios import CPR, RatioSchedule, settings_of
-from ...ratios.chosen import choose_ratios, fitted, told
+from ...ratios import CPR, RatioSchedule, solver_settings_of
+from ...ratios.chosen import choose_ratios, fitted, refusal, report_text, told
 from ...ratios.lookup import Choice, Run
 from ...ratios.text import counted
-from ...solvers import sample
+from ...solvers import RunReport, get_solver, sample
 from . import library, models
 from .asked import Asked, asked_of
 from .grids import sound_grid
-from .infotext import note_run
+from .infotext import note_report, note_run
+from .steps import OnceAStep, step_at
 
 log = logging.getLogger("dc_solver")
 
@@ -54,31 +56,67 @@ def sample_dc_solver(
     callback: Any = None,
     disable: bool | None = None,
 ) -> torch.Tensor:
-    """Sample with DC-Solver as the user asked for it in ``model.p``.  One model call a step.
+    """Sample with the solver and the ratios that the user asked for in ``model.p``.
 
     ``model`` is the host's CFGDenoiser.
     """
     arguments = {} if extra_args is None else extra_args
-    asked = asked_of(model.p)
-    run = run_of(model, sigmas, x, arguments, asked)
-    choice = _chosen(asked, run, model)
-    log.info("DC-Solver: %s", told(choice))
-    note_run(model.p, choice, asked)
+    p = model.p
+    asked, ratios = asked_of(p).of_pass(bool(getattr(p, "is_hr_pass", False)))
+    asked, notes = asked.possible()
+    notes += _shared_by_a_batch(asked, len(x))
+    if notes:
+        p.comment(f"DC-Solver: {'; '.join(notes)}.")
+    run = cache(partial(run_of, model, sigmas, x, arguments, asked))
+    choice = _chosen(asked, ratios, run, max(len(sigmas) - 1, 0), model)
+    log.info("DC-Solver: %s", told(choice, asked.solver, asked.corrector))
+    note_run(p, choice, asked)
+    adaptive = get_solver(asked.solver).kind == "adaptive"
+    grid = sigmas.tolist()
+    steps = OnceAStep(callback, len(grid) - 1)
 
     def denoise(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        if adaptive or asked.langevin_steps:
+            model.step = step_at(float(sigma[0]), grid)
         # The host changes these at the refiner's step: a copy would keep the old prompt.
         return model(x, sigma, **arguments)
 
+    def report(done: RunReport) -> None:
+        steps.finish()
+        if adaptive:
+            note_report(p, done)
+            taken = report_text(asked.solver, done)
+            log.info("DC-Solver: %s", taken)
+            p.comment(f"DC-Solver: {taken}.")
+
+    settings = asked.settings
+    if choice.ratios is not None:
+        settings["solver"] = choice.ratios.solver
     return sample(
         denoise,
         x,
         sigmas,
-        schedule=run.schedule,
+        schedule=models.schedule_of(model.inner_model),
         ratios=choice.ratios,
-        callback=callback,
+        report=report,
+        callback=steps,
         disable=disable,
-        **asked.settings,
+        **settings,
+        **asked.extras(_first_seed(p)),
     )
+
+
+def _shared_by_a_batch(asked: Asked, images: int) -> list[str]:
+    """What the images of a batch have in common, so that one of them alone comes out otherwise."""
+    if images > 1 and get_solver(asked.solver).kind == "adaptive":
+        return ["the images of a batch share their steps; made alone, one of them differs"]
+    return []
+
+
+def _first_seed(p: Any) -> int:
+    """For Langevin steps: the seed of the first image; the others' follow it."""
+    seeds = getattr(p, "seeds", None) or getattr(p, "seed", None) or 0
+    return int(seeds[0] if isinstance(seeds, (list, tuple)) else seeds)
 
 
 def run_of(
@@ -88,45 +126,57 @@ def run_of(
     arguments: Mapping[str, Any],
     asked: Asked,
 ) -> Run:
-    """What is about to be sampled."""
+    """What is about to be sampled, with a solver that takes ratios."""
     wrap = model.inner_model
     identity = models.identity_of(wrap, model.p)
     return Run(
         sigmas=tuple(sigmas.tolist()),
         cfg=models.cfg_of(model, arguments),
         identity=replace(identity, latent_shape=tuple(x.shape[1:])),
-        solver={**settings_of(RatioSchedule(())), **asked.settings},
+        solver=solver_settings_of(asked.settings),
         schedule=models.schedule_of(wrap),
         grid_of=models.grids_of(wrap),
     )
 
 
-def _chosen(asked: Asked, run: Run, model: Any) -> Choice:
-    typed, plain = asked.typed_for(model.p)
-    if plain:
+def _chosen(
+    asked: Asked,
+    typed: tuple[float, ...] | None,
+    run: Callable[[], Run],
+    steps: int,
+    model: Any,
+) -> Choice:
+    """The ratios of this pass; ``typed`` are the user's own, () for a plain run."""
+    if typed == ():
         return Choice(reason="turned off")
-    if typed is not None and typed.steps == run.steps:
-        return _told_in_page(Choice(fitted(typed, run)), model.p)
+    tell = partial(_told_in_page, asked=asked, p=model.p)
+    refused = refusal(asked.solver, asked.langevin_steps > 0)
+    if refused and (typed is not None or asked.file is not None):
+        return tell(Choice(reason=refused))
+    if typed is not None and len(typed) == steps:
+        return tell(
+            Choice(fitted(RatioSchedule(typed, origin="imported", **asked.settings), run()))
+        )
     if asked.file is not None:
-        return _told_in_page(_of_file(asked.file, run, model), model.p)
-    choice = choose_ratios(None, library.entries, lambda: run, run.steps)
+        return tell(_of_file(asked.file, run(), model))
+    choice = choose_ratios(None, library.entries, run, steps, refused)
     if typed is None:
         return choice
-    why = f"the typed ratios are for {counted(typed.steps)}, this pass has {run.steps}"
+    why = f"the typed ratios are for {counted(len(typed))}, this pass has {steps}"
     if choice.ratios is not None:
-        return _told_in_page(replace(choice, ratios=choice.ratios.with_notes(why)), model.p)
-    return _told_in_page(replace(choice, reason=f"{why}; {choice.reason}"), model.p)
+        return tell(replace(choice, ratios=choice.ratios.with_notes(why)))
+    return tell(replace(choice, reason=f"{why}; {choice.reason}"))
 
 
-def _told_in_page(choice: Choice, p: Any) -> Choice:
+def _told_in_page(choice: Choice, asked: Asked, p: Any) -> Choice:
     """Say under the image what of an explicit choice was not followed, or does not fit."""
     if choice.ratios is None or choice.ratios.notes:
-        p.comment(f"DC-Solver: {told(choice)}")
+        p.comment(f"DC-Solver: {told(choice, asked.solver, asked.corrector)}")
     return choice
 
 
 def _of_file(name: str, run: Run, model: Any) -> Choice:
-    """A chosen file over the run; plain UniPC, and a word why, where that cannot be."""
+    """A chosen file over the run; a plain run, and a word why, where that cannot be."""
     try:
         found = library.load(name)
         if isinstance(found, CPR):

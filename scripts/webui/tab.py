@@ -14,7 +14,9 @@ from modules import script_callbacks, sd_schedulers
 from ...ratios.plots import ratio_figure
 from ...ratios.prompts import DEFAULT_PROMPTS
 from ...ratios.text import describe
+from ...solvers import SOLVERS
 from . import library
+from .typed import CORRECTOR
 from .work import Work, job_of
 
 _EVERY = 0.5  # seconds between two looks at the progress
@@ -123,6 +125,19 @@ def _calibrate_page() -> None:
             with gr.Row():
                 batch = gr.Slider(1, 16, 1, step=1, **_named("batch", "Batch size"))
                 first = gr.Number(1, precision=0, **_named("first", "First seed"))
+            with gr.Row():
+                solver = gr.Dropdown(
+                    [entry.name for entry in SOLVERS.values() if entry.compensates],
+                    value="dc_solver",
+                    **_named("solver", "Calibrated solver"),
+                    info="Ratios are for one solver.",
+                )
+                corrector = gr.Dropdown(
+                    list(CORRECTOR),
+                    value="automatic",
+                    **_named("corrector", "Its corrector"),
+                    info="As in the accordion.",
+                )
             name = gr.Textbox(
                 "",
                 **_named("name", "File name"),
@@ -137,6 +152,6 @@ def _calibrate_page() -> None:
                             elem_id="dc_solver_report")  # fmt: skip
         curves = gr.Plot(show_label=False)
     fields = [prompts, negative, steps, cfgs, scheduler, width, height, first, seeds, check, batch,
-              name]  # fmt: skip
+              name, solver, corrector]  # fmt: skip
     go.click(start, fields, [bar, report, curves], show_progress=False)
     halt.click(stop, None, None)

@@ -12,8 +12,10 @@ from modules import call_queue, shared
 from ...ratios import CPR, RatioSchedule, fit_cpr, save
 from ...ratios.library import free_path, path_in, usable_name
 from ...ratios.text import duration
+from ...solvers import get_solver
 from . import library
 from .calibrating import Job, run
+from .typed import CORRECTOR
 
 log = logging.getLogger("dc_solver")
 
@@ -102,6 +104,8 @@ def job_of(
     check_seeds: float,
     batch: float,
     name: str,
+    solver: str = "dc_solver",
+    corrector: str = "automatic",
 ) -> tuple[Job, str]:
     """A job of what the fields say, and the name of its file.
 
@@ -126,6 +130,8 @@ def job_of(
         seeds=_whole("search seeds", seeds, 1, 100),
         check_seeds=_whole("check seeds", check_seeds, 0, 100),
         batch=_whole("batch size", batch, 1, 100),
+        solver=get_solver(solver).name,
+        corrector=CORRECTOR[corrector],
     )
     return job, usable_name(name.strip() or _name_of(job))
 
@@ -158,4 +164,6 @@ def _name_of(job: Job) -> str:
         return f"{min(values):g}" if len(values) == 1 else f"{min(values):g}-{max(values):g}"
 
     model = getattr(getattr(shared.sd_model, "sd_checkpoint_info", None), "model_name", "model")
-    return f"{model[:60]} {span(job.steps)} steps CFG {span(job.cfgs)}"
+    corrected = {None: "", True: " with UniC", False: " without UniC"}[job.corrector]
+    own = "" if job.solver == "dc_solver" else f" {job.solver}"
+    return f"{model[:60]}{own}{corrected} {span(job.steps)} steps CFG {span(job.cfgs)}"

@@ -2,6 +2,14 @@
 
 2206.00927, algorithms 1 and 2 and appendix; 2211.01095, algorithm 1 and appendix.  The points in
 between stand at a half, or at a third and two thirds, of the step in half-logSNR.
+
+The updates take differences of outputs, ``o_k - o_0``.  Those of noise are written in x0: with the
+state ``u_k`` made of the step's own outputs they are
+
+    eps_k - eps_0 = (signal_k / sigma_k) (m_0 - m_k) + (what u_k has on top of DDIM) / sigma_k,
+
+where the difference of two noises that agree in nearly all digits, as they do next to a flow's pure
+noise, never appears.
 """
 
 from __future__ import annotations
@@ -12,7 +20,7 @@ from functools import partial
 
 from ..exponential import phi
 from ..grid import Point
-from ..solver import Solver, Stage, Weights
+from ..solver import Solver, Stage
 
 PointAt = Callable[[float], Point]
 
@@ -25,36 +33,41 @@ def stages(
         return [Stage(target, ())]
     if order == 2:
         middle = point_at(here.lam + 0.5 * (target.lam - here.lam))
-        return [Stage(middle, ()), second_order(here, target, 0.5, noise=noise)]
+        return [Stage(middle, ()), second_order(here, middle, target, 0.5, noise=noise)]
     h = target.lam - here.lam
     s1, s2 = point_at(here.lam + h / 3), point_at(here.lam + 2 * h / 3)
-    return [Stage(s1, ()), Stage(s2, _third_middle(here, s2, noise)), _third(here, target, noise)]
+    scale, eta = _scale(here, s2, noise)
+    weight = -2.0 * scale * phi(eta, 1) * _per_data(s1, noise)
+    return [Stage(s1, ()), *third_order(here, s2, target, weight, noise=noise)]
 
 
-def second_order(here: Point, target: Point, r: float, *, noise: bool) -> Stage:
-    """The second-order update with an output at ``r`` of the step, which -23 compares with."""
+def second_order(here: Point, middle: Point, target: Point, r: float, *, noise: bool) -> Stage:
+    """The second-order update with an output at ``middle``, at ``r`` of the step."""
     scale, eta = _scale(here, target, noise)
-    weight = -scale * math.expm1(eta) / (2.0 * r)
+    weight = -scale * math.expm1(eta) / (2.0 * r) * _per_data(middle, noise)
     return Stage(target, (-weight, weight))
 
 
-def _third_middle(here: Point, s2: Point, noise: bool) -> Weights:
-    """On the way to two thirds, with the output at one third: ``r2 / r1 = 2``."""
-    scale, eta = _scale(here, s2, noise)
-    weight = -2.0 * scale * phi(eta, 1)
-    return (-weight, weight)
-
-
-def _third(here: Point, target: Point, noise: bool) -> Stage:
-    """With the output at two thirds; that at one third has done its part."""
+def third_order(
+    here: Point, s2: Point, target: Point, middle: float, *, noise: bool
+) -> tuple[Stage, Stage]:
+    """To two thirds with the weight ``middle`` of the x0 at one third, and to the end with that at
+    two thirds."""
     scale, eta = _scale(here, target, noise)
     weight = -1.5 * scale * phi(eta, 1)
-    return Stage(target, (-weight, 0.0, weight))
+    first = weight * middle / s2.sigma if noise else 0.0
+    second = weight * _per_data(s2, noise)
+    return Stage(s2, (-middle, middle)), Stage(target, (-first - second, first, second))
 
 
 def _scale(here: Point, target: Point, noise: bool) -> tuple[float, float]:
     h = target.lam - here.lam
     return (target.sigma, h) if noise else (target.signal, -h)
+
+
+def _per_data(point: Point, noise: bool) -> float:
+    """How much the integrated output at a point changes with x0."""
+    return -point.signal / point.sigma if noise else 1.0
 
 
 on_noise, on_data = partial(stages, noise=True), partial(stages, noise=False)

@@ -17,7 +17,15 @@ import pytest
 import torch
 from dc_solver import ratios
 from dc_solver.ratios import Identity, RatioSchedule
-from dc_solver.solvers import VPSchedule, discrete_time, sample
+from dc_solver.solvers import (
+    SOLVERS,
+    SPACINGS,
+    Langevin,
+    VPSchedule,
+    discrete_time,
+    make_sigmas,
+    sample,
+)
 from forge_server import ForgeServer, Sampled
 from PIL import Image
 
@@ -38,9 +46,18 @@ def empty(forge: ForgeServer) -> None:
 
 
 def asking(choice: str, typed: str = "", order: int = 2, k: int = 2, variant: str = "bh2",
-           lower: str = "automatic", more: str = "") -> dict[str, Any]:  # fmt: skip
-    args = [choice, typed, order, k, variant, lower, more]
+           lower: str = "automatic", more: str = "", **rest: Any) -> dict[str, Any]:  # fmt: skip
+    others = {"solver": "dc_solver", "corrector": "automatic", "langevin_steps": 0,
+              "langevin_snr": 0.1, "rtol": 0.05, "atol": 0.0078, "max_calls": 200,
+              "threshold": 0.0, **rest}  # fmt: skip
+    args = [choice, typed, order, k, variant, lower, more, *others.values()]
     return {"alwayson_scripts": {"DC-Solver": {"args": args}}}
+
+
+def pasted(forge: ForgeServer, run: Sampled) -> Sampled:
+    """The image of the same settings whose accordion was filled from an infotext."""
+    # The host's API fails on fields of lists that are not given.
+    return forge.txt2img(infotext=run.infotext, styles=[], hr_additional_modules=[])
 
 
 def replayed(run: Sampled, sigmas: Sequence[float], first: int = 0, **options: Any) -> torch.Tensor:
@@ -93,6 +110,82 @@ def test_txt2img_is_the_librarys_on_every_schedule(forge: ForgeServer, scheduler
     assert "Sampler: DC-Solver" in run.infotext and "DC ratios: none" in run.infotext
     check(run, len(run.x), solver="unipc")
     assert len(run.x) == 6 or scheduler == "DDIM"  # whose grid may have a step more
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_every_solver_is_the_librarys_with_the_calls_it_claims(
+    forge: ForgeServer, name: str
+) -> None:
+    run = forge.txt2img(steps=6, **asking("Automatic", solver=name))
+    each = SOLVERS[name].calls_per_step
+    if each is None:
+        assert f"DC calls: {len(run.x)}" in run.infotext
+    else:
+        assert len(run.x) == 6 * each
+    assert (f"DC solver: {name}" in run.infotext) == (name != "dc_solver")
+    latents = replayed(run, run.grid, solver=name)
+    assert run.latents is not None and torch.isfinite(run.latents).all()
+    assert (latents - run.latents).abs().max() < 1e-4
+
+
+def test_langevin_steps(forge: ForgeServer) -> None:
+    run = forge.txt2img(**asking("Automatic", langevin_steps=2, solver="dpmpp_2m"))
+    assert len(run.x) == 5 + 2 * 4
+    langevin = Langevin(2, 0.1, 3 + 0x9E3779B9)
+    latents = replayed(run, run.grid, solver="dpmpp_2m", langevin=langevin)
+    assert run.latents is not None and (latents - run.latents).abs().max() < 1e-4
+    other = forge.txt2img(seed=4, **asking("Automatic", langevin_steps=2, solver="dpmpp_2m"))
+    assert (picture(other) != picture(run)).any()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"solver": "dpmpp_3s"},
+        {"solver": "ipndm", "order": 4, "corrector": "on", "variant": "bh1"},
+        {"langevin_steps": 1, "langevin_snr": 0.12},
+        {"solver": "dpm_12", "rtol": 0.0234567, "max_calls": 50},
+        {"threshold": 0.9},
+    ],
+    ids=str,
+)
+def test_other_settings_come_back_from_a_pasted_infotext(
+    forge: ForgeServer, fields: dict[str, Any]
+) -> None:
+    run = forge.txt2img(**asking("Automatic", **fields))
+    assert (picture(run) != picture(forge.txt2img())).any()
+    again = pasted(forge, run)
+    assert again.infotext == run.infotext
+    assert (picture(again) == picture(run)).all()
+
+
+def test_ratios_of_another_solver(forge: ForgeServer) -> None:
+    """Found by themselves for it alone; chosen, they bring it; a solver that takes none says so."""
+    ratios.save(calibration(forge, solver="ddim", order=1), forge.library / "ddim.safetensors")
+    assert "DC ratios: none" in forge.txt2img().infotext
+    for choice in (asking("Automatic", solver="ddim"), asking("ddim.safetensors")):
+        run = forge.txt2img(**choice)
+        check(run, 5, ratios=FIVE, solver="ddim")
+        assert "DC solver: ddim, DC ratios: 1 1 1.12 0.91 1.05" in run.infotext
+        assert (picture(pasted(forge, run)) == picture(run)).all()
+    run = forge.txt2img(**asking("ddim.safetensors", solver="dpm_2"))
+    latents = replayed(run, run.grid, solver="dpm_2")
+    assert run.latents is not None and (latents - run.latents).abs().max() < 1e-4
+    assert "DC ratios: none" in run.infotext
+
+
+def test_the_schedules_of_the_papers(forge: ForgeServer) -> None:
+    labels = [one["label"] for one in forge.get("/sdapi/v1/schedulers")]
+    ours = [label for label in labels if label.endswith("(DC-Solver)")]
+    assert len(ours) == len(set(ours)) == len(SPACINGS)
+    for spacing, label in zip(SPACINGS, ours):
+        expected = make_sigmas(spacing, 5, TABLE.tolist(), SCHEDULE)
+        run = forge.txt2img(scheduler=label)
+        assert run.grid == pytest.approx(expected, rel=1e-4)
+        check(run, 5, solver="unipc")
+        assert f"Schedule type: {label}" in run.infotext
+        euler = forge.txt2img(scheduler=label, sampler_name="Euler")
+        assert euler.sigmas == pytest.approx(expected[:-1], rel=1e-4)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 20])
@@ -283,6 +376,9 @@ def test_xyz_plot_has_the_axes(forge: ForgeServer) -> None:
 
     off, found = infotexts("[DC-Solver] Ratios", ["Off", "Automatic"])
     assert "DC ratios: none" in off and "DC ratios: 1 1 1.12 0.91 1.05" in found
+    first, second = infotexts("[DC-Solver] Solver", ["dpm_2", "dc_solver"])
+    assert "DC solver: dpm_2" in first and "DC ratios: none" in first
+    assert "DC solver" not in second and "DC ratios: 1 1 1.12 0.91 1.05" in second
     second, third = infotexts("[DC-Solver] Order", ["2", "3"])
     assert "DC order" not in second and "DC order: 3" in third and "DC ratios: none" in third
     (one,) = infotexts("[DC-Solver] K", ["1"])

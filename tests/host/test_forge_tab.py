@@ -35,8 +35,11 @@ class Tab:
         self.page.locator("#dc_panel .tab-nav button:has-text('Calibrate')").click()
         for name, value in fields.items():
             field = self.page.locator(f"#dc_solver_{name}")
-            box = field.locator("input[type=number], textarea, input[type=text]").first
+            kinds = "input[type=number], textarea, input[type=text], input[role=listbox]"
+            box = field.locator(kinds).first
             box.fill(value)
+            if name in ("solver", "corrector"):
+                box.press("Enter")
             box.press("Tab")
         self.page.locator("#dc_solver_calibrate").click()
 
@@ -93,6 +96,26 @@ def test_a_calibration_is_made_saved_and_used(forge: ForgeServer, tab: Tab) -> N
     assert len(run.x) == 4
 
 
+def test_a_calibration_of_another_solver_is_found_for_it_alone(
+    forge: ForgeServer, tab: Tab
+) -> None:
+    tab.calibrate(**SMALL, **{"steps": "4", "cfgs": "6", "name": "ddim", "solver": "ddim"})
+    tab.says("saved as ddim.safetensors")
+    found = ratios.load(forge.library / "ddim.safetensors")
+    assert isinstance(found, RatioSchedule) and found.solver == "ddim" and found.order == 1
+    tab.calibrate(solver="dc_solver", steps="2")  # back, for the tests that follow
+    tab.says("steps: expected numbers from 3", 30)
+    # The solver stands behind the seven fields that were there before it.
+    args = ["Automatic", "", 2, 2, "bh2", "automatic", "", "ddim"]
+    run = forge.txt2img(
+        steps=4, cfg_scale=6.0, alwayson_scripts={"DC-Solver": {"args": args}}
+    )  # fmt: skip
+    used = "DC solver: ddim" in run.infotext and "DC file: ddim.safetensors" in run.infotext
+    assert used, run.infotext
+    assert len(run.x) == 4
+    assert "DC ratios: none" in forge.txt2img(steps=4, cfg_scale=6.0).infotext
+
+
 def test_several_settings_make_a_cpr(forge: ForgeServer, tab: Tab) -> None:
     fields = {**SMALL, "check": "0"}
     tab.calibrate(**fields, **{"steps": "4, 5", "cfgs": "3 6", "name": "any"})
@@ -135,7 +158,8 @@ def test_the_infotext_pastes_into_the_accordion(forge: ForgeServer, tab: Tab) ->
     box = tab.page.locator("#txt2img_prompt textarea")
     infotext = (
         "a fox\nSteps: 5, Sampler: DC-Solver, Schedule type: Simple, CFG scale: 6, Seed: 3, "
-        "Size: 64x64, DC ratios: 1 1 1.12 0.91 1.05, DC order: 3"
+        "Size: 64x64, DC ratios: 1 1 1.12 0.91 1.05, DC order: 3, DC solver: ipndm, "
+        "DC corrector: on, DC Langevin strength: 0.15, DC max calls: 50"
     )
     box.fill(infotext)
     tab.page.locator("#paste").first.click()
@@ -147,6 +171,14 @@ def test_the_infotext_pastes_into_the_accordion(forge: ForgeServer, tab: Tab) ->
     assert script.get_by_label("Typed ratios").input_value() == "1 1 1.12 0.91 1.05"
     assert script.get_by_label("Order", exact=True).input_value() == "3"
     assert script.get_by_label("Ratios", exact=True).input_value() == "As typed"
+    assert script.get_by_label("Solver", exact=True).input_value() == "ipndm"
+    script.locator(".label-wrap:has-text('More settings')").first.click()
+    tab.page.wait_for_timeout(1000)
+    tab.picture("forge-accordion-more")
+    assert script.get_by_label("Corrector", exact=True).input_value() == "on"
+    assert script.get_by_label("Langevin strength").input_value() == "0.15"
+    assert script.get_by_label("Most model calls").input_value() == "50"
+    assert script.get_by_label("Error of a step").input_value() == "0.05"
 
 
 def test_a_calibration_of_the_tab_is_found_by_comfyui(
