@@ -14,7 +14,6 @@ from tqdm.auto import tqdm
 
 from .calls import Calls
 from .grid import Grid, Point
-from .methods.dpm_singlestep import second_order
 from .run import Callback, advanced
 from .schedules import Schedule
 from .singlestep import step_of, update_of
@@ -149,10 +148,9 @@ def _attempt(
 
 def _lower(entry: Solver, here: Point, target: Point, schedule: Schedule) -> Step:
     """The same step at one order less, of the first outputs alone."""
-    if entry.order == 2:
-        return update_of(here, here, Stage(target, ()))
-    middle = Point.at(schedule.sigma_at(here.lam + (target.lam - here.lam) / 3.0), schedule)
-    return update_of(here, here, second_order(here, middle, target, 1.0 / 3.0, noise=True))
+    assert entry.embedded is not None
+    at = lambda lam: Point.at(schedule.sigma_at(lam), schedule)  # noqa: E731
+    return update_of(here, here, entry.embedded(here, target, at))
 
 
 def _first_order(

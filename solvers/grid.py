@@ -10,6 +10,10 @@ import torch
 
 from .schedules import Schedule
 
+#: Steps shorter than this in half-logSNR are a repeated sigma: divided differences over them are
+#: noise.
+REPEAT = 1e-5
+
 
 @dataclass(frozen=True)
 class Point:

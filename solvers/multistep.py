@@ -7,16 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from .compensation import interpolation_weights
-from .grid import Grid, Point
+from .grid import REPEAT, Grid, Point
 from .orders import step_order
 from .parameterisation import output_weights, transfer
 from .schedules import Schedule
 from .solver import Solver, Span
 from .step import Settings, Step, nothing
-
-#: Steps shorter than this in half-logSNR are a repeated sigma: divided differences over them are
-#: noise, so the next output replaces the newest one in place of joining it.
-REPEAT = 1e-5
 
 
 @dataclass

@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from .grid import Grid, Point
-from .multistep import REPEAT
+from .grid import REPEAT, Grid, Point
 from .parameterisation import transfer
 from .schedules import Schedule
 from .solver import Solver, Stage

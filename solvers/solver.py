@@ -9,6 +9,7 @@ from .grid import Point
 from .schedules import Schedule
 
 Weights = tuple[float, ...]
+PointAt = Callable[[float], Point]
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,9 @@ class Solver:
             the state at the target, and those of the new and the known outputs in corrected less
             predicted.
         stages: the updates of a singlestep step of an order between two points, the last of them
-            to the target; its third argument makes a point of a half-logSNR.
+            to the target; its last argument makes a point of a half-logSNR.
+        embedded: of an adaptive solver, the update of one order less from the first outputs of the
+            same step, which the error is estimated with.
     """
 
     name: str
@@ -82,7 +85,8 @@ class Solver:
     even_in: str = "lambda"
     predict: Callable[[Span], Weights] | None = None
     correct: Callable[[Span], Weights] | None = None
-    stages: Callable[[int, Point, Point, Callable[[float], Point]], list[Stage]] | None = None
+    stages: Callable[[int, Point, Point, PointAt], list[Stage]] | None = None
+    embedded: Callable[[Point, Point, PointAt], Stage] | None = None
 
     @property
     def orders(self) -> tuple[int, ...]:

@@ -15,14 +15,11 @@ noise, never appears.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import partial
 
 from ..exponential import phi
 from ..grid import Point
-from ..solver import Solver, Stage
-
-PointAt = Callable[[float], Point]
+from ..solver import PointAt, Solver, Stage
 
 
 def stages(
