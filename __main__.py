@@ -46,7 +46,7 @@ def _calibrate(pack: str, options: argparse.Namespace) -> None:
     run = importlib.import_module(f"{pack}.demo.run")
     task = experiment.Experiment(emoji.load(options.model), options.cfg[0], options.scheduler)
     with run.progress_bar("calibrating") as progress:
-        found = task.calibrate(options.steps, options.cfg, progress)
+        found = task.calibrate(options.steps, options.cfg, progress, options.solver)
     if len(found) == 1:
         result, told = found[0], text.describe_ratios(found[0])
     else:
@@ -118,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     several = "one or more; several of steps or CFG make a CPR"
     calibrate.add_argument("--steps", type=_count, nargs="+", default=[5], help=several)
     calibrate.add_argument("--cfg", type=_scale, nargs="+", default=[3.0], help=several)
+    calibrate.add_argument("--solver", default="dc_solver", help="default dc_solver")
 
     predict = commands.add_parser("predict", help="ratios for any steps and CFG from a CPR file")
     predict.set_defaults(run=_predict)

@@ -152,6 +152,11 @@ def test_the_command_line_calibrates_and_predicts(tmp_path: Path) -> None:
     assert "5 to 6 steps, CFG 2 to 4" in made.stdout
     told = command("predict", str(file), "--steps", "5", "--cfg", "3")
     assert told.returncode == 0 and "5 steps at CFG 3 on simple, predicted" in told.stdout
+    other = tmp_path / "ddim.safetensors"
+    made = command("calibrate", str(other), "--steps", "5", "--cfg", "2", "--solver", "ddim")
+    assert made.returncode == 0 and "of DDIM's" in made.stdout, made.stderr
+    refused = command("calibrate", str(other), "--solver", "dpm_2")
+    assert refused.returncode == 1 and "expected one that takes ratios" in refused.stderr
     outside = command("predict", str(file), "--steps", "9", "--cfg", "3")
     assert "outside the fitted range 5 to 6" in outside.stdout
 
