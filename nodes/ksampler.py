@@ -15,8 +15,8 @@ class DCSolverKSampler:
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "KSampler with DC-Solver. It takes the ratios that your library has for this model, CFG "
-        "and steps, or those that you connect; without any it samples as UniPC. One model call a "
-        "step either way."
+        "and steps, or those that you connect; without any it samples as UniPC. As many model "
+        "calls as steps either way."
     )
     RETURN_TYPES = ("LATENT",)
     OUTPUT_TOOLTIPS = ("The denoised latent.",)
@@ -86,7 +86,7 @@ class DCSolverKSampler:
         latent = host.sample_custom(
             model, seed, cfg, sampler, sigmas, positive, negative, latent_image
         )
-        text = ["\n".join(shown) or "nothing to sample: denoise or steps is 0"]
+        text = shown[-1:] or ["nothing to sample: denoise or steps is 0"]
         return {"ui": {"text": text}, "result": (latent,)}
 
 

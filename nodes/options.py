@@ -49,9 +49,9 @@ def solver_settings() -> dict[str, Widget]:
 
 def find_ratios() -> Widget:
     return ("BOOLEAN", {
-        "default": True, "label_on": "from the library", "label_off": "plain UniPC",
+        "default": True, "label_on": "from the library", "label_off": "none",
         "tooltip": "What to do where no ratios are connected: take those that the library has for "
-        "this model, CFG and steps, or sample as plain UniPC.",
+        "this model, CFG, steps and solver, or sample without ratios.",
     })  # fmt: skip
 
 

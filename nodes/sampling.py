@@ -69,9 +69,10 @@ def sample_dc_solver(
 
     find = library.entries if wish.find else None
     steps = max(len(sigmas) - 1, 0)
-    refused = refusal(solver, langevin is not None and langevin.steps > 0)
+    noisy = langevin is not None and langevin.steps > 0
+    refused = refusal(solver, noisy, settings.get("threshold") is not None)
     choice = choose_ratios(wish.ratios, find, run, steps, refused)
-    text = told(choice, solver, settings.get("corrector"))
+    text = told(choice, solver, False if noisy else settings.get("corrector"))
     host.log.info("DC-Solver: %s", text)
     keep_with_image(record(choice, solver, text))
     if wish.tell is not None:
@@ -82,7 +83,7 @@ def sample_dc_solver(
             taken = report_text(solver, done)
             host.log.info("DC-Solver: %s", taken)
             if wish.tell is not None:
-                wish.tell(taken)
+                wish.tell(f"{text}\n{taken}")
 
     return sample(
         model,

@@ -38,11 +38,13 @@ def choose_ratios(
     return choose(entries, run()) if entries else Choice(reason="the library is empty")
 
 
-def refusal(solver: str, langevin: bool = False) -> str:
+def refusal(solver: str, langevin: bool = False, threshold: bool = False) -> str:
     """Why a run of this solver takes no ratios; empty where it does."""
     if not get_solver(solver).compensates:
         return f"{solver} takes no ratios"
-    return "Langevin steps take no ratios" if langevin else ""
+    if langevin:
+        return "Langevin steps take no ratios"
+    return "with thresholding there are no ratios" if threshold else ""
 
 
 def fitted(ratios: RatioSchedule, run: Run) -> RatioSchedule:

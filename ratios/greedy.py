@@ -49,8 +49,8 @@ def greedy_search(
     state = x
     buffer: list[torch.Tensor] = []
     output: torch.Tensor | None = None
+    denoised: torch.Tensor | None = None
     for i, step in enumerate(plan):
-        denoised = None
         if step.calls_model:
             if output is None:
                 denoised = model(state, _batch(state, step.sigma))
@@ -69,7 +69,8 @@ def greedy_search(
         ratios.append(ratio)
         losses.append(attempt.losses[ratio])
         plain.append(attempt.losses[1.0])
-        state, output, buffer = attempt.accepted(ratio)
+        taken, buffer = attempt.accepted(ratio)
+        state, denoised, output = taken.state, taken.denoised, taken.output
         del buffer[step.keep :]
     return Found(tuple(ratios), tuple(losses), tuple(plain))
 
@@ -92,10 +93,11 @@ def _best_ratio(attempt: _Attempt) -> float:
 
 @dataclass
 class _Outcome:
-    """The state after a step, the output at it where the model was called there, and the
-    compensated newest output where it was."""
+    """The state after a step, the x0 and the output at it where the model was called there, and
+    the compensated newest output where it was."""
 
     state: torch.Tensor
+    denoised: torch.Tensor | None
     output: torch.Tensor | None
     newest: torch.Tensor | None
 
@@ -149,16 +151,14 @@ class _Attempt:
         """Whether a ratio of 1 already hits the reference, to the rounding of 32-bit floats."""
         return self.losses[1.0] <= 1e-12 * float(self._truth.double().square().mean())
 
-    def accepted(
-        self, ratio: float
-    ) -> tuple[torch.Tensor, torch.Tensor | None, list[torch.Tensor]]:
-        """State, output at it (None where not yet called) and buffer after the step."""
+    def accepted(self, ratio: float) -> tuple[_Outcome, list[torch.Tensor]]:
+        """What the step with this ratio led to, and the buffer after it."""
         kept = self._best
         outcome = kept[2] if kept is not None and kept[0] == ratio else self._run(ratio)
         buffer = list(self._buffer)
         if outcome.newest is not None:
             buffer[0] = outcome.newest
-        return outcome.state, outcome.output, buffer
+        return outcome, buffer
 
     def _run(self, ratio: float) -> _Outcome:
         step = self.step
@@ -169,11 +169,11 @@ class _Attempt:
             buffer[0] = newest
         state = advanced(step, self._state, self._denoised, buffer)
         if step.correct is None or self._after is None:
-            return _Outcome(state, None, newest)
+            return _Outcome(state, None, None, newest)
         denoised = self._model(state, _batch(state, step.sigma_next))
         output = converted(self._after.convert, state, denoised)
         corrected = combine((1.0, *step.correct), (state, output, *buffer))
-        return _Outcome(corrected, output, newest)
+        return _Outcome(corrected, denoised, output, newest)
 
 
 def _point_weights(residual: torch.Tensor) -> torch.Tensor:

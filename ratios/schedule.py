@@ -130,11 +130,20 @@ class ForSolver:
     corrector: bool | None = None
 
     def take_settings(self) -> None:
-        """Fill in the order that a solver itself decides.  Raises ValueError for settings that do
-        not exist."""
+        """Write settings that change nothing as everybody else does, so that equal ones are equal.
+
+        Raises ValueError for settings that do not exist.
+        """
         settings = check_settings(Settings(**settings_of(self)))
-        object.__setattr__(self, "order", settings.order)
-        object.__setattr__(self, "variant", settings.variant)
+        entry = get_solver(self.solver)
+        own = self.corrector == entry.corrector
+        for name, value in (
+            ("order", settings.order),
+            ("variant", settings.variant),
+            ("corrector", None if own else self.corrector),
+            ("first_corrector", self.first_corrector or not settings.corrector),
+        ):
+            object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,8 @@ def run_adaptive(
     a step that is tried again moves no bar.
     """
     state = x.to(calls.dtype)
+    if not bool(torch.isfinite(state).all()):
+        raise ValueError("x: expected a finite start, got NaN or infinity.")
     start, end, goal = _ends(grid, schedule)
     way = _Way(grid, start, end, callback, disable)
     here = Point.at(grid.sigmas[0], schedule)
@@ -184,7 +186,7 @@ def _error(
 ) -> float:
     """The largest over the batch of the root mean square error in units of the tolerance."""
     unit = torch.maximum(low.abs(), before.abs()).mul_(tolerance.rtol).clamp_min_(tolerance.atol)
-    return float(((low - high) / unit).flatten(1).square().mean(dim=1).sqrt().max())
+    return float(((low - high) / unit).reshape(len(low), -1).square().mean(dim=1).sqrt().max())
 
 
 class _Way:

@@ -115,7 +115,7 @@ def check_threshold(threshold: Any) -> float | None:
 
 
 def check_langevin(
-    solver: Solver, langevin: Any, ratios: Sequence[float] | None
+    solver: Solver, langevin: Any, ratios: Sequence[float] | None, samples: int = 1
 ) -> Langevin | None:
     """The Langevin steps; None where there are none.
 
@@ -126,9 +126,14 @@ def check_langevin(
         return None
     if not isinstance(langevin, Langevin):
         raise TypeError(f"langevin: expected Langevin(...), got {type(langevin).__name__}.")
-    if isinstance(langevin.steps, bool) or not isinstance(langevin.steps, int):
+    if not _whole(langevin.steps):
         raise ValueError(f"langevin: expected a whole number of steps, got {langevin.steps!r}.")
-    if langevin.steps < 0 or not 0.0 < langevin.snr < math.inf:
+    seeds = [langevin.seed] if isinstance(langevin.seed, int) else langevin.seed
+    if not isinstance(seeds, Sequence) or not all(map(_whole, seeds)):
+        raise ValueError(f"langevin: expected a whole number for a seed, got {langevin.seed!r}.")
+    if len(seeds) not in (1, samples):
+        raise ValueError(f"langevin: expected 1 or {samples} seeds, got {len(seeds)}.")
+    if langevin.steps < 0 or not _positive(langevin.snr):
         raise ValueError(
             "langevin: expected 0 or more steps and a signal-to-noise ratio above 0, got "
             f"{langevin.steps} and {langevin.snr!r}."
@@ -156,23 +161,32 @@ def check_tolerance(tolerance: Any) -> Tolerance:
         raise TypeError(f"tolerance: expected Tolerance(...), got {type(tolerance).__name__}.")
     for name in ("atol", "rtol", "first_step", "safety"):
         value = getattr(tolerance, name)
-        if not 0.0 < value < math.inf:
+        if not _positive(value):
             raise ValueError(f"tolerance: expected {name} above 0, got {value!r}.")
-    if tolerance.max_calls < 4:
+    if not _whole(tolerance.max_calls) or tolerance.max_calls < 4:
         raise ValueError(
-            f"tolerance: expected max_calls of 4 or more, got {tolerance.max_calls!r}; less is not "
-            "enough for one step and the ends."
+            f"tolerance: expected a whole max_calls of 4 or more, got {tolerance.max_calls!r}; "
+            "less is not enough for one step and the ends."
         )
     return tolerance
 
 
 def check_falling(solver: Solver, grid: Grid) -> None:
     """Raises ValueError where an adaptive solver would have no way down."""
-    if grid.steps < 1 or grid.sigmas[0] <= grid.sigmas[-1]:
+    falls = all(after <= here for here, after in zip(grid.sigmas, grid.sigmas[1:]))
+    if not falls or grid.sigmas[0] <= grid.sigmas[-1]:
         raise ValueError(
-            f"sigmas: expected the first above the last for the adaptive {solver.name}, got "
-            f"{grid.sigmas[:1]} to {grid.sigmas[-1:]}."
+            f"sigmas: expected a falling grid for the adaptive {solver.name}, got {grid.sigmas}."
         )
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _positive(value: Any) -> bool:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and 0.0 < value < math.inf
 
 
 def _one_of(name: str, value: Any, allowed: Sequence[Any]) -> None:

@@ -21,19 +21,21 @@ class Langevin:
     The noise comes from generators of its own on the CPU, one a sample: it is the same on every
     device, the caller's random numbers are left alone, and sample ``k`` of a batch has the noise
     that it has alone with the seed ``seed + k``.  It is not the noise that a host starts from with
-    that seed.
+    that seed.  A sequence gives each sample a seed of its own.
     """
 
     steps: int = 1
     snr: float = 0.1
-    seed: int = 0
+    seed: int | Sequence[int] = 0
 
 
-def generators(seed: int, count: int) -> list[torch.Generator]:
+def generators(seed: int | Sequence[int], count: int) -> list[torch.Generator]:
     """One a sample.  The seed is mixed with another number: a host draws its starting noise from a
     generator of the plain one, and the first Langevin noise would be that noise again."""
-    seeds = (((seed + k) ^ _OTHER) % 2**32 for k in range(count))  # of more the CPU's takes no note
-    return [torch.Generator(device="cpu").manual_seed(value) for value in seeds]
+    seeds = [seed + k for k in range(count)] if isinstance(seed, int) else seed
+    # Of more than 32 bits the CPU's generator takes no note.
+    mixed = [(one ^ _OTHER) % 2**32 for one in seeds]
+    return [torch.Generator(device="cpu").manual_seed(one) for one in mixed]
 
 
 def langevin_step(
@@ -59,4 +61,4 @@ def langevin_step(
 
 
 def _norms(x: torch.Tensor) -> torch.Tensor:
-    return x.flatten(1).norm(dim=1)
+    return x.reshape(len(x), -1).norm(dim=1)

@@ -14,6 +14,9 @@ from .schedules import Schedule
 from .solver import Solver, Span
 from .step import Settings, Step, nothing
 
+#: In half-logSNR: beyond, exp(h) - 1 is more than a corrector on noise may add.
+_LONG = 1.0
+
 
 @dataclass
 class _History:
@@ -101,12 +104,7 @@ def _make_step(
     if settings.lower_order:
         order = min(order, grid.steps_to_end - i)
     known = history.usable(entry)
-    order = step_order(
-        [point.lam for point in known],
-        target.lam,
-        order=order,
-        lower_long_steps=settings.lower_order is True,
-    )
+    order = _order(known, target, order, settings.lower_order is True)
     span = Span(known[:order], target, settings.variant, schedule)
     assert entry.predict is not None and entry.correct is not None
 
@@ -116,11 +114,13 @@ def _make_step(
     compensate = interpolation_weights(nodes, ratio) if nodes and ratio != 1.0 else None
 
     wanted = settings.corrector and (settings.first_corrector or i > 0)
-    if settings.lower_order is True and h < 0.0 and len(known) == 1:
-        # Back to noise, with nothing to correct by but one output: exp(-h) times its change.
+    if settings.lower_order is True and len(known) == 1 and _amplifies(entry, h):
         wanted = False
     correct = entry.correct(span) if wanted and i + 1 < grid.steps_to_end else None
-    if entry.parameterisation != "data" and order == 1 and fresh and not nodes:
+    if correct is not None and not any(correct):
+        correct = None
+    own = entry.parameterisation != "data" and order == 1
+    if own and ((fresh and not nodes) or here.signal == 0.0):
         step = _first_order(entry, here, target)
     else:
         state, _ = transfer(entry.parameterisation, here, target)
@@ -128,6 +128,27 @@ def _make_step(
         outputs = entry.predict(span)
         step = Step(here.sigma, target.sigma, state, outputs, None, order, convert=convert)
     return replace(step, nodes=nodes, compensate=compensate, correct=correct)
+
+
+def _order(known: Sequence[Point], target: Point, order: int, lower_long_steps: bool) -> int:
+    """The order of a step by the outputs that it would use.
+
+    Lengths count in half-logSNR; where one of the outputs is at pure noise, infinitely far away
+    there, in sigma.
+    """
+    lams = [point.lam for point in known[:order]]
+    if math.isinf(target.lam) or all(map(math.isfinite, lams)):
+        return step_order(lams, target.lam, order=order, lower_long_steps=lower_long_steps)
+    sigmas = [-point.sigma for point in known[:order]]
+    return step_order(sigmas, -target.sigma, order=order, lower_long_steps=lower_long_steps)
+
+
+def _amplifies(entry: Solver, h: float) -> bool:
+    """Whether a corrector that has one output alone would add exp(|h|) times its change: on x0 on
+    the way back to noise, on noise on a long way down."""
+    if entry.parameterisation == "noise":
+        return h > _LONG
+    return entry.parameterisation == "data" and h < 0.0
 
 
 def _first_order(entry: Solver, here: Point, target: Point) -> Step:

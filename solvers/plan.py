@@ -38,6 +38,6 @@ def resolved(settings: Settings) -> Settings:
     """The settings with what the solver itself decides filled in: a fixed order, its corrector."""
     entry = get_solver(settings.solver)
     corrector = entry.corrector if settings.corrector is None else settings.corrector
-    if entry.order is not None:
-        settings = replace(settings, order=entry.order, variant="bh2")
-    return replace(settings, corrector=corrector)
+    order = settings.order if entry.order is None else entry.order
+    variant = settings.variant if entry.has_variants else "bh2"
+    return replace(settings, order=order, variant=variant, corrector=corrector)

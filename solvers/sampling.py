@@ -148,15 +148,15 @@ def sample(
     checked = None if ratios is None else check_ratios(entry, ratios, grid.steps)
     if checked is None or all(ratio == 1.0 for ratio in checked):
         settings = replace(settings, dc_order=None)
+    limits = check_tolerance(tolerance)
     calls = Calls(model, x, extra_args, check_threshold(threshold))
     if entry.kind == "adaptive" and grid.steps:
-        check_langevin(entry, langevin, checked)
+        check_langevin(entry, langevin, checked, len(x))
         check_falling(entry, grid)
-        limits = check_tolerance(tolerance)
         state, done = run_adaptive(entry, grid, schedule, limits, calls, x, callback, disable)
     else:
         between = None
-        if check_langevin(entry, langevin, checked) is not None:
+        if check_langevin(entry, langevin, checked, len(x)) is not None:
             assert langevin is not None
             settings = replace(settings, corrector=False)
             between = _langevin(langevin, calls, schedule, len(x))

@@ -42,7 +42,7 @@ def step_of(
     calls = [here, *(stage.target for stage in stages)]
     steps = [update_of(here, call, stage) for call, stage in zip(calls, stages)]
     return [
-        replace(step, starts=k == 0, completes=k == order - 1, order=order, keep=k + 1)
+        replace(step, starts=k == 0, completes=k == order - 1, order=order, keep=(k + 1) % order)
         for k, step in enumerate(steps)
     ]
 

@@ -89,6 +89,11 @@ class Solver:
     embedded: Callable[[Point, Point, PointAt], Stage] | None = None
 
     @property
+    def has_variants(self) -> bool:
+        """Whether UniPC's B(h) makes a difference."""
+        return self.order is None and self.parameterisation != "derivative"
+
+    @property
     def orders(self) -> tuple[int, ...]:
         """The orders that it runs at."""
         return tuple(range(1, self.max_order + 1)) if self.order is None else (self.order,)

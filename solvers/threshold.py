@@ -17,7 +17,7 @@ def dynamic_threshold(denoised: torch.Tensor, quantile: float, limit: float = 1.
 
     ``quantile`` is a share such as 0.995 of a sample's elements that are to stay unclamped.
     """
-    flat = denoised.flatten(1).abs()
+    flat = denoised.reshape(len(denoised), -1).abs()
     place = quantile * (flat.shape[1] - 1)
     low = math.floor(place)
     # Sorted by hand: torch.quantile refuses samples of more than 16 million elements.

@@ -58,8 +58,10 @@ def _places(spacing: str, count: int, shares: Sequence[float]) -> list[float]:
     if spacing == "time_quadratic":  # time (place + 1) / count, from 1 to 1 / count
         lowest = count**-0.5
         return [count * (1.0 + (lowest - 1.0) * share) ** 2 - 1.0 for share in shares]
-    places = [last * (1.0 - share) for share in shares]
-    return [float(round(place)) for place in places] if spacing == "authors" else places
+    if spacing == "authors":  # as numpy's linspace rounds, from below
+        steps = len(shares) - 1
+        return [float(round((steps - k) * (last / steps))) for k in range(steps + 1)]
+    return [last * (1.0 - share) for share in shares]
 
 
 def _sigma_at(table: Sequence[float], place: float) -> float:

@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 import torch
 from convergence import SMOOTH, final_error, settings_for, slope
-from dc_solver.solvers import SOLVERS
+from dc_solver.solvers import SOLVERS, FlowSchedule, sample
 from dc_solver.solvers.step import Settings
+from problems import Gaussian, schedule_of
 
 #: All but the adaptive ones, which have tests of their own, with each order and variant.
 CASES = [
@@ -17,7 +18,7 @@ CASES = [
     for entry in SOLVERS.values()
     if entry.kind != "adaptive"
     for order in entry.orders
-    for variant in (("bh1", "bh2") if entry.max_order == 4 and entry.parameterisation == "data"
+    for variant in (("bh1", "bh2") if entry.has_variants
                     else ("bh2",))
 ]  # fmt: skip
 COMPENSATING = [case for case in CASES if SOLVERS[case[0]].compensates and case[2] == "bh2"]
@@ -71,3 +72,35 @@ def test_a_constant_ratio_lowers_the_order() -> None:
     errors = [final_error("vp", settings, n, ratio=0.2) for n in steps]
     slopes = torch.tensor(errors).log().diff() / -math.log(2)
     assert math.isfinite(float(slopes.mean())) and float(slopes.mean()) < 2.0
+
+
+#: Grids that begin at or next to a flow's pure noise, or pass through it.
+STEEP = {
+    "logsnr": [1.0, *(FlowSchedule().sigma_at(lam) for lam in (-4.5, -2.0, 0.5, 3.0, 5.5))],
+    "next to noise": [1.0, 0.9999, 0.75, 0.5, 0.2, 0.0],
+    "from beside it": [0.999, 0.75, 0.5, 0.2, 0.0],
+    "linear_quadratic": [1.0, 0.995, 0.99, 0.985, 0.98, 0.975, 0.9, 0.75, 0.5, 0.25, 0.0],
+    "up and down": [0.3, 0.5, 1.0, 0.4, 0.0],
+}
+
+
+@pytest.mark.parametrize("corrector", [None, True, False])
+@pytest.mark.parametrize("grid", STEEP)
+@pytest.mark.parametrize("name", [e.name for e in SOLVERS.values() if e.kind == "multistep"])
+def test_no_multistep_solver_explodes_next_to_pure_noise(
+    name: str, grid: str, corrector: bool | None
+) -> None:
+    """Where half-logSNR is infinitely far away: within a few times DDIM's distance."""
+    problem, sigmas = Gaussian("flow", 0.7, 0.05), STEEP[grid]
+    noise = torch.randn(4, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x = sigmas[0] * noise + (1.0 - sigmas[0]) * 0.7
+
+    def distance(solver: str, given: bool | None) -> float:
+        result = sample(
+            problem, x, sigmas, solver=solver, schedule=schedule_of("flow"), corrector=given,
+            order=min(2, SOLVERS[solver].max_order), disable=True,
+        )  # fmt: skip
+        exact = problem.exact(x, sigmas[0], sigmas[-1])
+        return float((result - exact).square().mean().sqrt())
+
+    assert distance(name, corrector) < 3.0 * distance("ddim", None) + 1e-3

@@ -105,6 +105,22 @@ BAD_SAMPLE: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
         "langevin: expected 0 or more",
     ),
     "langevin half": ({"langevin": Langevin(0.5)}, ValueError, "langevin: expected a whole"),
+    "langevin seed": ({"langevin": Langevin(seed=1.5)}, ValueError, "number for a seed, got 1.5"),
+    "langevin seeds": ({"langevin": Langevin(seed=(1,) * 9)}, ValueError, "seeds, got 9"),
+    "langevin no snr": ({"langevin": Langevin(1, None)}, ValueError, "above 0, got 1 and None"),
+    "tolerance text": ({"tolerance": Tolerance(atol="a")}, ValueError, "atol above 0, got 'a'"),
+    "tolerance NaN": (
+        {"tolerance": Tolerance(max_calls=math.nan)},
+        ValueError,
+        "a whole max_calls of 4",
+    ),
+    "tolerance unused": ({"tolerance": "foo"}, TypeError, "expected Tolerance"),
+    "adaptive turning": (
+        {"solver": "dpm_12", "sigmas": [5.0, 10.0, 1.0]},
+        ValueError,
+        "expected a falling grid for",
+    ),
+    "adaptive NaN": ({"solver": "dpm_12", "x": X * math.nan}, ValueError, "a finite start, got"),
     "langevin snr": ({"langevin": Langevin(1, 0.0)}, ValueError, "ratio above 0, got 1 and 0.0"),
     "langevin ratios": (
         {"langevin": Langevin(1), "ratios": [1.1] * 4},
@@ -129,12 +145,12 @@ BAD_SAMPLE: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "tolerance calls": (
         {"tolerance": Tolerance(max_calls=3), "solver": "dpm_23"},
         ValueError,
-        "max_calls of 4 or",
+        "a whole max_calls of 4",
     ),
     "adaptive upwards": (
         {"solver": "dpm_12", "sigmas": [1.0, 2.0]},
         ValueError,
-        "the first above the last for the",
+        "expected a falling grid for the adapt",
     ),
     "model": ({"model": 3}, TypeError, r"model: expected a function model\(x, sigma.*got int"),
     "x integers": ({"x": torch.ones(2, 2).long()}, TypeError, "x: expected a floating .*int64"),

@@ -71,7 +71,7 @@ def test_the_authors_grid_is_that_of_their_scheduler() -> None:
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
         timestep_spacing="linspace", final_sigmas_type="sigma_min",
     )  # fmt: skip
-    for steps in (1, 5, 6, 7, 8, 10, 20, 50):
+    for steps in (1, 5, 6, 7, 8, 10, 20, 26, 30, 46, 50, 60):
         scheduler.set_timesteps(steps)
         got = make_sigmas("authors", steps, TABLES["vp"], VPSchedule())
         torch.testing.assert_close(torch.tensor(got), scheduler.sigmas.float(), rtol=1e-4, atol=0.0)

@@ -39,7 +39,7 @@ class Asked(ForSolver):
         """The solver and its settings as keyword arguments of ``sample``."""
         return settings_of(self)
 
-    def extras(self, seed: int = 0) -> dict[str, Any]:
+    def extras(self, seed: int | tuple[int, ...] = 0) -> dict[str, Any]:
         """The other keyword arguments of ``sample``, which ratios say nothing of."""
         langevin = Langevin(self.langevin_steps, self.langevin_snr, seed)
         return {

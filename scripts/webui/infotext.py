@@ -46,9 +46,9 @@ def note_run(p: Any, choice: Choice, asked: Asked) -> None:
     if not hires:
         forget(p)
     used = _settled(settings_of(asked if choice.ratios is None else choice.ratios))
-    if not hires or RATIOS not in notes:
-        written = {**_of_solver(used), **_of_run(asked)}
-        notes |= {key: value for key, value in written.items() if value != _DEFAULTS[key]}
+    first = _of_solver(used) if not hires or RATIOS not in notes else {}
+    written = {**first, **_of_run(asked)}
+    notes |= {key: value for key, value in written.items() if value != _DEFAULTS[key]}
     ratios = () if choice.ratios is None or not choice.ratios.active else choice.ratios.ratios
     there, idle = _written(notes).settings, _idle(used, ratios)
     own = {key: value for key, value in used.items() if value != there[key] and key not in idle}

@@ -102,7 +102,7 @@ def sample_dc_solver(
         callback=steps,
         disable=disable,
         **settings,
-        **asked.extras(_first_seed(p)),
+        **asked.extras(_seeds(p, len(x))),
     )
 
 
@@ -113,9 +113,11 @@ def _shared_by_a_batch(asked: Asked, images: int) -> list[str]:
     return []
 
 
-def _first_seed(p: Any) -> int:
-    """For Langevin steps: the seed of the first image; the others' follow it."""
+def _seeds(p: Any, images: int) -> int | tuple[int, ...]:
+    """For Langevin steps: those of the images, as their infotexts have them."""
     seeds = getattr(p, "seeds", None) or getattr(p, "seed", None) or 0
+    if isinstance(seeds, (list, tuple)) and len(seeds) == images:
+        return tuple(int(seed) for seed in seeds)
     return int(seeds[0] if isinstance(seeds, (list, tuple)) else seeds)
 
 
@@ -150,7 +152,7 @@ def _chosen(
     if typed == ():
         return Choice(reason="turned off")
     tell = partial(_told_in_page, asked=asked, p=model.p)
-    refused = refusal(asked.solver, asked.langevin_steps > 0)
+    refused = refusal(asked.solver, asked.langevin_steps > 0, asked.threshold is not None)
     if refused and (typed is not None or asked.file is not None):
         return tell(Choice(reason=refused))
     if typed is not None and len(typed) == steps:
