@@ -60,9 +60,9 @@ def solver(compensating: bool = False) -> Widget:
     names = [entry.name for entry in SOLVERS.values() if entry.compensates or not compensating]
     return (names, {
         "default": "dc_solver",
-        "tooltip": "Leave at dc_solver unless you compare. Each is taken as its paper has it; "
-        "those that use earlier steps take ratios of their own: calibrate with the one you sample "
-        "with.",
+        "tooltip": "Leave at dc_solver unless you compare. Solvers that use earlier steps take "
+        "ratios of their own, from a calibration with the same solver. dpm_12 and dpm_23 choose "
+        "their own steps: the number of steps is then only for the progress bar.",
     })  # fmt: skip
 
 
@@ -101,9 +101,10 @@ def sampling_extras() -> dict[str, Widget]:
             "relative to the image.",
         }),
         "atol": ("FLOAT", {
-            "advanced": True, "default": 0.0078, "min": 0.0001, "max": 1.0, "step": 0.001,
+            "advanced": True, "default": 0.0078, "min": 0.0001, "max": 1.0, "step": 0.0005,
             "round": 0.0001,
-            "tooltip": "For dpm_12 and dpm_23: the error of a step that is always allowed.",
+            "tooltip": "For dpm_12 and dpm_23: the error of a step that is always allowed. Lower "
+            "it together with rtol.",
         }),
         "max_calls": ("INT", {
             "advanced": True, "default": 200, "min": 4, "max": 10000,

@@ -50,6 +50,7 @@ def sample_dc_solver(
     wish = wish or Wish()
     patcher = host_model.patcher_of(model)
     schedule = host_model.schedule_of(patcher.get_model_object("model_sampling"))
+    asked = solver_settings_of({"solver": solver, **settings})
     arguments = dict(extra_args or {})
     if langevin is not None:
         langevin = replace(langevin, seed=arguments.get("seed") or 0)
@@ -62,7 +63,7 @@ def sample_dc_solver(
             sigmas=tuple(sigmas.tolist()),
             cfg=host_model.cfg_of(model),
             identity=replace(identity, latent_shape=tuple(x.shape[1:])),
-            solver=solver_settings_of({"solver": solver, **settings}),
+            solver=asked,
             schedule=schedule,
             grid_of=cache(partial(host_model.sigmas_of, patcher)),
         )
@@ -73,6 +74,7 @@ def sample_dc_solver(
     refused = refusal(solver, noisy, settings.get("threshold") is not None)
     choice = choose_ratios(wish.ratios, find, run, steps, refused)
     text = told(choice, solver, False if noisy else settings.get("corrector"))
+    text += "".join(f", {beside}" for beside in _beside(langevin, settings.get("threshold")))
     host.log.info("DC-Solver: %s", text)
     keep_with_image(record(choice, solver, text))
     if wish.tell is not None:
@@ -99,3 +101,13 @@ def sample_dc_solver(
         disable=disable,
         **settings,
     )
+
+
+def _beside(langevin: Langevin | None, threshold: float | None) -> list[str]:
+    """What acts beside the solver, in words."""
+    told = []
+    if langevin is not None and langevin.steps:
+        told.append(f"{langevin.steps} Langevin steps after each step")
+    if threshold is not None:
+        told.append(f"thresholding at {threshold:g}")
+    return told

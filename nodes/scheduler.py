@@ -37,8 +37,8 @@ class DCSolverScheduler:
                 "model": ("MODEL", {"tooltip": "The model, with the shift that you use."}),
                 "schedule": (list(_SPACINGS), {
                     "default": "even in time",
-                    "tooltip": "How the steps are spread. The last one keeps a little noise, as "
-                    "the authors' code does.",
+                    "tooltip": "How the steps are spread. That of DC-Solver's authors always ends "
+                    "at the smallest sigma and keeps a little noise.",
                 }),
                 "steps": steps(),
                 "end": (["sigma 0", "smallest sigma"], {

@@ -29,7 +29,8 @@ def choose_ratios(
     if steps == 0:
         return Choice(reason="nothing to do")
     if refused:
-        return Choice(reason=refused)
+        unused = "; the connected ratios are not used" if brought is not None else ""
+        return Choice(reason=refused + unused)
     if brought is not None:
         return Choice(fitted(brought, run()))
     if library is None:
@@ -78,7 +79,8 @@ def told(choice: Choice, solver: str = "dc_solver", corrector: bool | None = Non
     if ratios is None:
         plain = f"plain {label_of(solver, corrector)}"
         if not get_solver(solver).compensates:
-            return f"{plain}, which takes no ratios"
+            unused = ": those connected are not used" if "connected" in choice.reason else ""
+            return f"{plain}, which takes no ratios{unused}"
         return f"no ratios: {plain} ({choice.reason})" if choice.reason else plain
     source = [] if choice.source is None else [f"{choice.source} in the library"]
     notes = "".join(f" ({note})" for note in (*source, *ratios.notes))

@@ -116,6 +116,9 @@ def _where(entries: Iterable[Entry], run: Run) -> str:
     if not same:
         return ""
     if not any(_same_solver(found, run) for found in same):
+        here = run.solver.get("solver", "dc_solver")
+        if all(found.solver != here for found in same):
+            return f" for the solver {here}"
         return "" if run.identity.guidance else " with these solver settings"
     return " on the sigmas of this run: another schedule, denoise or shift"
 
@@ -235,5 +238,7 @@ def _label(found: RatioSchedule | CPR) -> str:
         cfg = "any CFG" if found.cfg is None else f"CFG {found.cfg:g}"
     on = f" on {found.identity.scheduler}" if found.identity.scheduler else ""
     beside = f" with {found.identity.guidance}" if found.identity.guidance else ""
-    order = "" if found.order == 2 else f", order {found.order}"
-    return f"{steps} at {cfg}{on}{beside}{order}"
+    own = found.solver == "dc_solver"
+    order = f", order {found.order}" if own and found.order != 2 else ""
+    solver = "" if own else f" for {found.solver}"
+    return f"{steps} at {cfg}{on}{beside}{order}{solver}"

@@ -208,9 +208,12 @@ def settings_of(schedule: ForSolver) -> dict[str, Any]:
 
 
 def solver_settings_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """What :func:`settings_of` gives for ratios of these arguments of :func:`solvers.sample`.
+    """What :func:`settings_of` gives for these arguments of :func:`solvers.sample`.
 
-    Arguments that say nothing of the coefficients are left out.
+    Arguments that say nothing of the coefficients are left out.  Raises ValueError for settings
+    that do not exist.
     """
     known = {f.name for f in fields(ForSolver)}
-    return settings_of(RatioSchedule((), **{k: v for k, v in arguments.items() if k in known}))
+    found = ForSolver(**{name: value for name, value in arguments.items() if name in known})
+    found.take_settings()
+    return settings_of(found)

@@ -15,7 +15,8 @@ def describe_ratios(schedule: RatioSchedule) -> str:
     cfg = "unknown CFG" if schedule.cfg is None else f"CFG {schedule.cfg:g}"
     scheduler = schedule.identity.scheduler
     grid = f" on {scheduler}" if scheduler else ""
-    lines = [f"DC-Solver ratios: {counted(schedule.steps)} at {cfg}{grid}, {schedule.origin}"]
+    of = "DC-Solver" if schedule.solver == "dc_solver" else label_of(schedule.solver)
+    lines = [f"{of} ratios: {counted(schedule.steps)} at {cfg}{grid}, {schedule.origin}"]
     report = schedule.report
     if report is not None:
         lines += _gain(report, label_of(schedule.solver, schedule.corrector))
@@ -27,9 +28,10 @@ def describe_ratios(schedule: RatioSchedule) -> str:
             f"search {calls['search']}, check {calls['check']}), {report.calls_per_point:.0f} for "
             f"each of the {report.points} search seeds"
         )
+    variant = f" {schedule.variant}" if SOLVERS[schedule.solver].has_variants else ""
     corrected = {None: "", True: " with UniC", False: " without UniC"}[schedule.corrector]
     lines.append(
-        f"solver: {schedule.solver} order {schedule.order} {schedule.variant}{corrected}, K = "
+        f"solver: {schedule.solver} order {schedule.order}{variant}{corrected}, K = "
         f"{schedule.dc_order} in {schedule.variable}"
     )
     lines += [f"note: {note}" for note in schedule.notes]
@@ -42,10 +44,12 @@ def _gain(report: Report, base: str) -> list[str]:
         return ["error: not checked on other seeds"]
     before, after = _rms(report.errors_plain), _rms(report.errors)
     seeds = f"{report.check_points} check seed{'' if report.check_points == 1 else 's'}"
+    other = SOLVERS["dpmpp_2m"].label
+    beside = f", {report.gain_over_dpmpp_2m or 0.0:.2f} of {other}'s on the same sigmas"
     lines = [
-        f"error on {seeds}: {report.gain:.2f} of {base}'s (rms {before:.3g} to {after:.3g}), "
-        f"{report.gain_over_dpmpp_2m or 0.0:.2f} of DPM-Solver++(2M)'s on the same sigmas "
-        f"(geometric means); {round((report.share_worse or 0.0) * report.check_points)} of "
+        f"error on {seeds}: {report.gain:.2f} of {base}'s (rms {before:.3g} to {after:.3g})"
+        f"{'' if base == other else beside} (geometric means); "
+        f"{round((report.share_worse or 0.0) * report.check_points)} of "
         f"{report.check_points} got worse"
     ]
     if report.verdict == "not better":
@@ -88,6 +92,8 @@ def describe(found: RatioSchedule | CPR) -> str:
 
 def label_of(solver: str, corrector: bool | None = None) -> str:
     """The solver without ratios, for people: DC-Solver without them is UniPC."""
+    if solver in ("dc_solver", "unipc") and corrector is False:
+        return SOLVERS["unip"].label
     entry = SOLVERS["unipc" if solver == "dc_solver" else solver]
     if corrector is None or corrector == entry.corrector:
         return entry.label

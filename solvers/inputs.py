@@ -42,7 +42,7 @@ def check_settings(settings: Settings) -> Settings:
             "needs the outputs of earlier steps."
         )
     if entry.order is None:
-        _one_of("order", settings.order, entry.orders)
+        _one_of("order", settings.order, entry.orders, f" with {entry.name}")
     return resolved(settings)
 
 
@@ -69,6 +69,12 @@ def check_time(solver: Solver, schedule: Schedule) -> None:
             f"solver: {solver.name} interpolates in the model's time, and this schedule has none; "
             "pass VPSchedule(sigma_to_t=...), or use deis_rhoab, which interpolates in sigma."
         )
+
+
+def check_report(report: Any) -> None:
+    """Raises TypeError for what cannot be called once the run is over."""
+    if report is not None and not callable(report):
+        raise TypeError(f"report: expected a function of a RunReport, got {report!r}.")
 
 
 def check_takes_ratios(solver: Solver) -> None:
@@ -161,8 +167,9 @@ def check_tolerance(tolerance: Any) -> Tolerance:
         raise TypeError(f"tolerance: expected Tolerance(...), got {type(tolerance).__name__}.")
     for name in ("atol", "rtol", "first_step", "safety"):
         value = getattr(tolerance, name)
-        if not _positive(value):
-            raise ValueError(f"tolerance: expected {name} above 0, got {value!r}.")
+        if not _positive(value) or (name == "safety" and value > 1.0):
+            most = " and up to 1" if name == "safety" else ""
+            raise ValueError(f"tolerance: expected {name} above 0{most}, got {value!r}.")
     if not _whole(tolerance.max_calls) or tolerance.max_calls < 4:
         raise ValueError(
             f"tolerance: expected a whole max_calls of 4 or more, got {tolerance.max_calls!r}; "
@@ -189,7 +196,7 @@ def _positive(value: Any) -> bool:
     return number and 0.0 < value < math.inf
 
 
-def _one_of(name: str, value: Any, allowed: Sequence[Any]) -> None:
+def _one_of(name: str, value: Any, allowed: Sequence[Any], beside: str = "") -> None:
     if not any(type(value) is type(option) and value == option for option in allowed):
         listed = ", ".join(repr(option) for option in allowed)
-        raise ValueError(f"{name}: expected one of {listed}, got {value!r}.")
+        raise ValueError(f"{name}: expected one of {listed}, got {value!r}{beside}.")

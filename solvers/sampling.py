@@ -15,6 +15,7 @@ from .inputs import (
     check_falling,
     check_langevin,
     check_ratios,
+    check_report,
     check_settings,
     check_state,
     check_takes_ratios,
@@ -149,6 +150,7 @@ def sample(
     if checked is None or all(ratio == 1.0 for ratio in checked):
         settings = replace(settings, dc_order=None)
     limits = check_tolerance(tolerance)
+    check_report(report)
     calls = Calls(model, x, extra_args, check_threshold(threshold))
     if entry.kind == "adaptive" and grid.steps:
         check_langevin(entry, langevin, checked, len(x))

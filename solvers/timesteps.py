@@ -39,7 +39,9 @@ def make_sigmas(
         raise ValueError(f"spacing: expected one of {', '.join(SPACINGS)}, got {spacing!r}.")
     most = len(table) - 1 if spacing == "authors" else 10_000
     if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= most:
-        raise ValueError(f"steps: expected 1 to {most} with {spacing}, got {steps!r}.")
+        raise ValueError(f"steps: expected 1 to {most} on this schedule, got {steps!r}.")
+    if not isinstance(schedule, Schedule):
+        raise TypeError(f"schedule: expected VPSchedule() or FlowSchedule(), got {schedule!r}.")
     discrete_time(table)  # which refuses a table that does not rise
     shares = [k / steps for k in range(steps + 1)]
     if spacing == "logsnr":

@@ -21,8 +21,11 @@ def test_the_solver_that_runs_is_named(name: str) -> None:
             raise AssertionError("nobody should ask")
 
         choice = choose_ratios(brought, asked, asked, 2, refused)  # type: ignore[arg-type]
-        assert choice == Choice(reason=refused)
-        assert told(choice, name) == f"plain {SOLVERS[name].label}, which takes no ratios"
+        assert choice == Choice(reason=f"{refused}; the connected ratios are not used")
+        plain = f"plain {SOLVERS[name].label}, which takes no ratios"
+        assert told(choice, name) == f"{plain}: those connected are not used"
+        choice = choose_ratios(None, asked, asked, 2, refused)  # type: ignore[arg-type]
+        assert told(choice, name) == plain
     else:
         choice = Choice(reason="the library is empty")
         label = "UniPC" if name == "dc_solver" else SOLVERS[name].label
@@ -35,6 +38,7 @@ def test_the_solver_that_runs_is_named(name: str) -> None:
 def test_langevin_steps_take_no_ratios() -> None:
     assert refusal("dc_solver", langevin=True) == "Langevin steps take no ratios"
     assert refusal("dc_solver", langevin=False) == ""
+    assert refusal("dc_solver", threshold=True) == "with thresholding there are no ratios"
 
 
 def test_ratios_of_another_solver_name_it() -> None:
@@ -47,10 +51,10 @@ def test_ratios_of_another_solver_name_it() -> None:
 def test_labels() -> None:
     assert label_of("dc_solver") == "UniPC" and compensated("dc_solver") == "DC-Solver"
     assert label_of("ddim", True) == "DDIM with UniC"
-    assert label_of("dc_solver", False) == "UniPC without UniC"
+    assert label_of("dc_solver", False) == label_of("unipc", False) == "UniP"
     assert label_of("dc_solver", True) == label_of("unipc", None) == "UniPC"
     assert compensated("dpmpp_2m") == "DPM-Solver++(2M) with ratios"
-    assert compensated("dc_solver", False) == "UniPC without UniC with ratios"
+    assert compensated("dc_solver", False) == "UniP with ratios"
 
 
 def test_an_adaptive_run_is_told() -> None:

@@ -83,7 +83,7 @@ BAD_SAMPLE: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "deis order": (
         {"solver": "deis_tab", "order": 4},
         ValueError,
-        "order: .* one of 1, 2, 3",
+        "one of 1, 2, 3, got 4 with deis_tab",
     ),
     "singlestep corrector": (
         {"solver": "dpm_2", "corrector": True},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,3 +25,10 @@ def test_agrees_with_diffusers(method: Any, kind: str) -> None:
     if method[2] == "DDIMScheduler" and kind == "flow":
         pytest.skip("diffusers' DDIM has no flow")
     assert difference(*method, kind) < 1e-4
+
+
+def test_every_solver_is_held_against_somebody_else_s() -> None:
+    """By diffusers here, or by ComfyUI's samplers in tests/host/agreement.py."""
+    script = (Path(__file__).parent / "host" / "agreement.py").read_text(encoding="utf-8")
+    by_comfyui = {name for name in SOLVERS if f'"{name}"' in script}
+    assert set(SOLVERS) == by_comfyui | {method[0] for method in METHODS}

@@ -81,8 +81,8 @@ def test_what_cannot_be_made_is_refused() -> None:
     table = TABLES["vp"]
     for arguments, words in (
         (("even", 5, table), "spacing: expected one of time_uniform, .*authors, got 'even'"),
-        (("logsnr", 0, table), "steps: expected 1 to 10000 with logsnr, got 0"),
-        (("authors", 1000, table), "steps: expected 1 to 999 with authors, got 1000"),
+        (("logsnr", 0, table), "steps: expected 1 to 10000 on this schedule, got 0"),
+        (("authors", 1000, table), "steps: expected 1 to 999 on this schedule, got 1000"),
         (("logsnr", 2.5, table), "steps: .* got 2.5"),
         (("logsnr", 5, table[::-1]), "positive sigmas in strictly ascending order"),
     ):

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ...ratios import settings_of
+from ...ratios import settings_of, solver_settings_of
 from ...ratios.lookup import Choice
-from ...ratios.schedule import ForSolver
 from ...solvers import Langevin, RunReport, Tolerance, get_solver
 from .asked import AUTOMATIC, TYPED, Asked, asked_in
 from .typed import CORRECTOR, LOWER_ORDER, write_pass, write_passes
@@ -78,9 +77,7 @@ def _written(notes: Mapping[str, Any]) -> Asked:
 
 def _settled(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings with what the solver itself decides filled in."""
-    found = ForSolver(**settings)
-    found.take_settings()
-    return settings_of(found)
+    return solver_settings_of(settings)
 
 
 def _idle(used: Mapping[str, Any], ratios: Sequence[float]) -> set[str]:
