@@ -9,6 +9,8 @@ import pytest
 import torch
 from convergence import SMOOTH, final_error, settings_for, slope
 from dc_solver.solvers import SOLVERS, FlowSchedule, sample
+from dc_solver.solvers.grid import make_grid
+from dc_solver.solvers.plan import make_plan
 from dc_solver.solvers.step import Settings
 from problems import Gaussian, schedule_of
 
@@ -104,3 +106,16 @@ def test_no_multistep_solver_explodes_next_to_pure_noise(
         return float((result - exact).square().mean().sqrt())
 
     assert distance(name, corrector) < 3.0 * distance("ddim", None) + 1e-3
+
+
+@pytest.mark.parametrize("name", ["deis_tab", "deis_rhoab", "ipndm"])
+def test_a_long_step_after_pure_noise_lowers_the_order_of_adams_methods(name: str) -> None:
+    """In half-logSNR every step is short beside the one from pure noise, so sigma decides."""
+    settings = Settings(solver=name, order=2)
+
+    def orders(sigmas: list[float]) -> list[int]:
+        plan = make_plan(make_grid(sigmas, FlowSchedule()), FlowSchedule(), settings)
+        return [step.order for step in plan]
+
+    assert orders([1.0, 0.9999, 0.5, 0.3, 0.1, 0.0])[1] == 1
+    assert orders([1.0, 0.9, 0.75, 0.5, 0.3, 0.0])[1] == 2

@@ -162,7 +162,8 @@ def test_another_solver_is_calibrated_and_found(comfy: ComfyServer, solver: str)
         b.result(name, [name, 0])
     results = b.run()
     assert b.shown[solver]["text"][0].startswith(f"{solver}, ratios 1.000 1.000")
-    assert "with these solver settings" in b.shown["dc_solver"]["text"][0]
+    told = b.shown["dc_solver"]["text"][0]
+    assert f"on simple for {solver}; nothing" in told and "for the solver dc_solver" in told
     sigmas = grids.make_sigmas("simple", emoji.eps_sigmas(), 8, flow=False).tolist()
     expected = twin_of("eps").run(
         sigmas, points.noise, points.conditions, solver=solver, ratios=found
