@@ -10,6 +10,8 @@ from dc_solver.solvers import SOLVERS
 from outside import METHODS, difference, middle_of_diffusers
 
 pytest.importorskip("diffusers", reason="needs diffusers, of requirements-dev.txt")
+#: Theirs: of numpy, and of the noise-prediction solvers, which it is giving up.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
 
 @pytest.fixture
