@@ -36,7 +36,7 @@ def run_demo(
     """Run the demo, print its table and write its files into ``output``; the table's rows."""
     started = time.monotonic()
     if not quiet:
-        print("Calibrating and comparing on an embedded model: a minute or two on two cores.")
+        print("Calibrating and comparing on an embedded model: two or three minutes on two cores.")
     output.mkdir(parents=True, exist_ok=True)
     experiment = Experiment(load(kind), cfg, scheduler)
     with progress_bar(f"calibrating at CFG {cfg:g}", quiet) as progress:
