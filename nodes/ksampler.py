@@ -7,7 +7,7 @@ from typing import Any
 
 from ..ratios import RatioSchedule
 from . import host, library
-from .options import CATEGORY, cfg, find_ratios, solver, steps
+from .options import CATEGORY, cfg, denoise, find_ratios, solver, steps
 from .sampling import Wish, sample_dc_solver
 
 
@@ -42,10 +42,7 @@ class DCSolverKSampler:
                 "positive": ("CONDITIONING", {"tooltip": "What you want in the image."}),
                 "negative": ("CONDITIONING", {"tooltip": "What you do not want in the image."}),
                 "latent_image": ("LATENT", {"tooltip": "The latent image to denoise."}),
-                "denoise": ("FLOAT", {
-                    "default": 1.0, "min": 0.0, "max": 1.0, "step": 0.01,
-                    "tooltip": "How much of the image is made anew: 1 all, lower keeps more of it.",
-                }),
+                "denoise": denoise(),
             },
             "optional": {
                 "ratios": ("DC_RATIOS", {

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from ..ratios.edits import parse_edits
-from ..solvers import SOLVERS
+from ..solvers import SOLVERS, compensating
 
 CATEGORY = "sampling/DC-Solver"
 
@@ -47,6 +48,13 @@ def solver_settings() -> dict[str, Widget]:
     }  # fmt: skip
 
 
+def denoise() -> Widget:
+    return ("FLOAT", {
+        "default": 1.0, "min": 0.0, "max": 1.0, "step": 0.01,
+        "tooltip": "How much of the image is made anew: 1 all, lower keeps more of it.",
+    })  # fmt: skip
+
+
 def find_ratios() -> Widget:
     return ("BOOLEAN", {
         "default": True, "label_on": "from the library", "label_off": "none",
@@ -55,10 +63,9 @@ def find_ratios() -> Widget:
     })  # fmt: skip
 
 
-def solver(compensating: bool = False) -> Widget:
-    """Which solver of the pack; with ``compensating`` those that take ratios alone."""
-    names = [entry.name for entry in SOLVERS.values() if entry.compensates or not compensating]
-    return (names, {
+def solver(names: Iterable[str] = SOLVERS) -> Widget:
+    """Which solver of the pack."""
+    return (list(names), {
         "default": "dc_solver",
         "tooltip": "Leave at dc_solver unless you compare. Solvers that use earlier steps take "
         "ratios of their own, from a calibration with the same solver. dpm_12 and dpm_23 choose "
@@ -140,7 +147,7 @@ def for_pictures() -> dict[str, Widget]:
 
 def calibrated_solver() -> dict[str, Widget]:
     """Which solver a calibration is for; last, so that saved workflows keep their values."""
-    return {"solver": solver(compensating=True), "corrector": corrector()}
+    return {"solver": solver(compensating()), "corrector": corrector()}
 
 
 def search_settings() -> dict[str, Widget]:

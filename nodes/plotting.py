@@ -10,7 +10,7 @@ import torch
 
 from ..ratios import Finals, RatioSchedule
 from ..ratios.plots import comparison_figure, pixels, ratio_figure
-from ..ratios.text import label_of
+from ..ratios.text import base_of
 from . import host
 
 _COLUMNS = ("plain", "compensated", "reference")
@@ -26,9 +26,7 @@ def plot(schedules: Sequence[RatioSchedule], title: str = "Compensation ratios")
 def title_of(found: RatioSchedule) -> str:
     """What a comparison is of, in a few words."""
     gain = found.report.gain if found.report is not None else None
-    error = (
-        "" if gain is None else f", {gain:.2f} of {label_of(found.solver, found.corrector)}'s error"
-    )
+    error = "" if gain is None else f", {gain:.2f} of {base_of(found)}'s error"
     kept = "" if found.active or gain is None else ", not kept"
     return f"{found.steps} steps, CFG {found.cfg or 0.0:g}{error}{kept}"
 
@@ -70,9 +68,8 @@ class Pictures:
             return [], host.block(None)
         previews, images = [], []
         for finals, found in zip(self._finals, calibrated):
-            solver = (found.solver, found.corrector)
             own = found.solver == "dc_solver" and found.corrector is None
-            labels = (label_of(*solver), "DC-Solver" if own else "with ratios", "reference")
+            labels = (base_of(found), "DC-Solver" if own else "with ratios", "reference")
             columns = [
                 (label, host.decode(self._vae, self._model, getattr(finals, name)).numpy())
                 for name, label in zip(_COLUMNS, labels)

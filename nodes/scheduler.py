@@ -8,7 +8,7 @@ import torch
 
 from ..solvers import make_sigmas
 from . import host_model
-from .options import CATEGORY, steps
+from .options import CATEGORY, denoise, steps
 
 _SPACINGS = {
     "even in time": "time_uniform",
@@ -46,10 +46,7 @@ class DCSolverScheduler:
                     "tooltip": "Where it ends: without noise, as ComfyUI's schedulers do, or at "
                     "the model's smallest sigma, as in the papers.",
                 }),
-                "denoise": ("FLOAT", {
-                    "default": 1.0, "min": 0.0, "max": 1.0, "step": 0.01,
-                    "tooltip": "How much of the image is made anew: 1 all, lower keeps more of it.",
-                }),
+                "denoise": denoise(),
             },
         }  # fmt: skip
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from ..solvers import SOLVERS, Langevin, Schedule, Solver, get_solver
+from ..solvers import Langevin, Schedule, Solver, compensating, get_solver
 from ..solvers.calls import Model, state_dtype
 from ..solvers.grid import Grid, make_grid
 from ..solvers.inputs import check_settings, check_state, check_time
@@ -19,7 +19,7 @@ from ..solvers.step import Settings, Step
 from .greedy import LOSSES, greedy_search
 from .points import Chunk, ExtraArgs, PointModel, Tally
 from .reference import reference_sigmas, reference_states, state_at, union
-from .schedule import ForSolver, Identity, RatioSchedule, Report, geometric_mean_ratio
+from .schedule import Identity, RatioSchedule, Report, geometric_mean_ratio, settings_of
 from .search import MOST_TRIES
 
 #: Model calls of the reference trajectory, unless the caller says otherwise.
@@ -366,7 +366,7 @@ class _Task:
             ratios=found.ratios,
             sigmas=grid.sigmas,
             cfg=cfg,
-            **_kept(self.settings),
+            **settings_of(self.settings),
             identity=self.identity,
             report=Report(
                 losses=found.losses,
@@ -444,14 +444,9 @@ def _check_can_search(solver: Solver, langevin: Langevin | None) -> None:
             "trajectory, so no ratio brings one nearer to the reference. Calibrate without them."
         )
     if not solver.compensates:
-        takers = ", ".join(name for name, entry in SOLVERS.items() if entry.compensates)
+        takers = ", ".join(compensating())
         why = "without compensation" if solver.kind == "multistep" else "on no earlier outputs"
         raise ValueError(
             f"solver: expected one that takes ratios ({takers}), got {solver.name}, which runs "
             f"{why}."
         )
-
-
-def _kept(settings: Settings) -> dict[str, Any]:
-    """The settings as a RatioSchedule takes them."""
-    return {f.name: getattr(settings, f.name) for f in fields(ForSolver)}

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from ..solvers import Schedule
 from .schedule import RatioSchedule
-from .text import counted, label_of
+from .text import base_of, counted
 
 #: Two sigmas this close in half-logSNR (5% in sigma) are the same point of a schedule.
 SAME_POINT = 0.05
@@ -61,7 +61,7 @@ def carry_over(found: RatioSchedule, sigmas: Sequence[float], schedule: Schedule
 
 def _plain(found: RatioSchedule, sigmas: list[float], reason: str) -> RatioSchedule:
     count = max(len(sigmas) - 1, 0)
-    note = f"{reason}; sampling as plain {label_of(found.solver, found.corrector)}"
+    note = f"{reason}; sampling as plain {base_of(found)}"
     return replace(
         found,
         ratios=(1.0,) * count,

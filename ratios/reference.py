@@ -7,12 +7,11 @@ student's times without interpolation.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 
-from ..solvers.grid import make_grid
+from ..solvers.grid import finite_part, make_grid
 from ..solvers.plan import make_plan
 from ..solvers.run import run_plan
 from ..solvers.schedules import Schedule
@@ -24,8 +23,6 @@ _LAST_SIGMA = 2e-3
 #: The half-logSNRs between which images take shape, and the share of steps spent elsewhere.
 _BUSY = (-4.0, 1.5)
 _ELSEWHERE = 0.35
-#: Where the step from a flow model's pure noise, infinitely long in half-logSNR, is cut.
-_FIRST_FLOW_SIGMA = 1.0 - 1e-3
 #: Two sigmas closer than this in half-logSNR share their reference state.
 _SAME = 1e-6
 
@@ -38,7 +35,7 @@ def reference_sigmas(
     It has about ``calls`` steps, and at least one in each interval.
     """
     intervals = list(zip(sigmas, sigmas[1:]))
-    parts = [_finite_part(here, after, schedule) for here, after in intervals]
+    parts = [finite_part(here, after, schedule, _LAST_SIGMA) for here, after in intervals]
     efforts = [_effort(start, stop, schedule) for start, stop in parts]
     per_effort = calls / sum(efforts) if sum(efforts) > 0.0 else 0.0
 
@@ -65,16 +62,6 @@ def _effort(start: float, stop: float, schedule: Schedule) -> float:
     a, b = schedule.half_logsnr(start), schedule.half_logsnr(stop)
     busy = max(min(b, _BUSY[1]) - max(a, _BUSY[0]), 0.0)
     return busy + _ELSEWHERE * (b - a - busy)
-
-
-def _finite_part(here: float, after: float, schedule: Schedule) -> tuple[float, float]:
-    """The part of an interval whose ends have a finite half-logSNR."""
-    start, stop = here, after
-    if math.isinf(schedule.half_logsnr(here)) and here != after:
-        start = max(_FIRST_FLOW_SIGMA, after)
-    if after == 0.0 and here > 0.0:
-        stop = min(_LAST_SIGMA, 0.1 * here)
-    return start, stop
 
 
 def reference_states(

@@ -202,8 +202,8 @@ class RatioSchedule(ForSolver):
         return replace(self, notes=(*self.notes, *notes))
 
 
-def settings_of(schedule: ForSolver) -> dict[str, Any]:
-    """The solver settings of a schedule or a CPR as keyword arguments."""
+def settings_of(schedule: ForSolver | Settings) -> dict[str, Any]:
+    """The solver settings of a schedule or a CPR, or those of a run, as keyword arguments."""
     return {f.name: getattr(schedule, f.name) for f in fields(ForSolver)}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ..solvers import SOLVERS
 from .cpr import CPR
-from .schedule import RatioSchedule, Report
+from .schedule import ForSolver, RatioSchedule, Report
 
 
 def describe_ratios(schedule: RatioSchedule) -> str:
@@ -19,7 +19,7 @@ def describe_ratios(schedule: RatioSchedule) -> str:
     lines = [f"{of} ratios: {counted(schedule.steps)} at {cfg}{grid}, {schedule.origin}"]
     report = schedule.report
     if report is not None:
-        lines += _gain(report, label_of(schedule.solver, schedule.corrector))
+        lines += _gain(report, base_of(schedule))
     lines.append("ratios: " + "  ".join(f"{ratio:.3f}" for ratio in schedule.ratios))
     if report is not None:
         calls = report.calls
@@ -70,7 +70,7 @@ def describe_cpr(cpr: CPR) -> str:
         f"CFG {cpr.cfg_range[0]:g} to {cpr.cfg_range[1]:g}, "
         f"fitted on {len(cpr.fitted)} calibrations"
     ]
-    base = label_of(cpr.solver, cpr.corrector)
+    base = base_of(cpr)
     for schedule in cpr.fitted:
         gain = schedule.report.gain if schedule.report is not None else None
         told = (
@@ -98,6 +98,11 @@ def label_of(solver: str, corrector: bool | None = None) -> str:
     if corrector is None or corrector == entry.corrector:
         return entry.label
     return f"{entry.label} {'with' if corrector else 'without'} UniC"
+
+
+def base_of(found: ForSolver) -> str:
+    """The solver of some ratios without them, for people."""
+    return label_of(found.solver, found.corrector)
 
 
 def compensated(solver: str, corrector: bool | None = None) -> str:

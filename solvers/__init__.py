@@ -3,7 +3,7 @@
 from .adaptive import RunReport, Tolerance
 from .langevin import Langevin
 from .parameterisation import PREDICTIONS, denoiser
-from .registry import SOLVERS, get_solver
+from .registry import SOLVERS, compensating, get_solver
 from .sampling import SearchedRatios, sample
 from .schedules import FlowSchedule, Schedule, VPSchedule, discrete_time
 from .solver import Solver
@@ -21,6 +21,7 @@ __all__ = [
     "Solver",
     "Tolerance",
     "VPSchedule",
+    "compensating",
     "denoiser",
     "discrete_time",
     "get_solver",

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from tqdm.auto import tqdm
 
 from .calls import Calls
-from .grid import Grid, Point
+from .grid import Grid, Point, finite_part
 from .run import Callback, advanced
 from .schedules import Schedule
 from .singlestep import step_of, update_of
@@ -23,8 +24,6 @@ from .step import Step
 #: Where the last stretch is taken in one step: to sigma 0 it is infinitely long in half-logSNR, and
 #: few models were trained below.
 _LAST_SIGMA = 0.03
-#: Where the first stretch of a flow model, from pure noise, ends.
-_FIRST_FLOW_SIGMA = 1.0 - 1e-3
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def run_adaptive(
         raise ValueError("x: expected a finite start, got NaN or infinity.")
     start, end, goal = _ends(grid, schedule)
     way = _Way(grid, start, end, callback, disable)
-    here = Point.at(grid.sigmas[0], schedule)
+    here = grid.points[0]
     if here.sigma != start.sigma:
         state = _first_order(calls, way, state, here, start)
         here = start
@@ -94,7 +93,7 @@ def run_adaptive(
             capped = True
             break
         last = h >= (end.lam - here.lam) * (1.0 - 1e-6)
-        target = end if last else Point.at(schedule.sigma_at(here.lam + h), schedule)
+        target = end if last else Point.at_half_logsnr(here.lam + h, schedule)
         low, high, known = _attempt(entry, schedule, calls, way, state, here, target, known)
         scale = _paper_scale(schedule, target)
         error = _error(low * scale, high * scale, before, tolerance)
@@ -115,13 +114,8 @@ def run_adaptive(
 
 def _ends(grid: Grid, schedule: Schedule) -> tuple[Point, Point, Point]:
     """Where the adaptive part starts and ends, both finite in half-logSNR, and the goal."""
-    first, last = grid.sigmas[0], grid.sigmas[-1]
-    goal = Point.at(last, schedule)
-    start = Point.at(first, schedule)
-    if math.isinf(start.lam):
-        start = Point.at(max(_FIRST_FLOW_SIGMA, last), schedule)
-    end = Point.at(min(_LAST_SIGMA, 0.1 * start.sigma), schedule) if last == 0.0 else goal
-    return start, end, goal
+    first, last = finite_part(grid.sigmas[0], grid.sigmas[-1], schedule, _LAST_SIGMA)
+    return Point.at(first, schedule), Point.at(last, schedule), grid.points[-1]
 
 
 def _attempt(
@@ -151,7 +145,7 @@ def _attempt(
 def _lower(entry: Solver, here: Point, target: Point, schedule: Schedule) -> Step:
     """The same step at one order less, of the first outputs alone."""
     assert entry.embedded is not None
-    at = lambda lam: Point.at(schedule.sigma_at(lam), schedule)  # noqa: E731
+    at = partial(Point.at_half_logsnr, schedule=schedule)
     return update_of(here, here, entry.embedded(here, target, at))
 
 

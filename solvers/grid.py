@@ -10,34 +10,41 @@ import torch
 
 from .schedules import Schedule
 
-#: Steps shorter than this in half-logSNR are a repeated sigma: divided differences over them are
-#: noise.
-REPEAT = 1e-5
+#: Steps shorter than this in half-logSNR are a repeated sigma.
+_REPEAT = 1e-5
+#: Where the step from a flow model's pure noise, infinitely long in half-logSNR, is cut.
+FIRST_FLOW_SIGMA = 1.0 - 1e-3
 
 
 @dataclass(frozen=True)
 class Point:
-    """A sigma with its signal factor, half-logSNR and, where it was asked for, model time."""
+    """A sigma with its signal factor and half-logSNR."""
 
     sigma: float
     signal: float
     lam: float
-    time: float = math.nan
 
     @classmethod
-    def at(cls, sigma: float, schedule: Schedule, *, timed: bool = False) -> Point:
-        """The point of a schedule.  Raises ValueError where ``timed`` and it has no model time."""
-        time = schedule.model_time(sigma) if timed else math.nan
-        return cls(sigma, schedule.signal(sigma), schedule.half_logsnr(sigma), time)
+    def at(cls, sigma: float, schedule: Schedule) -> Point:
+        """The point of a schedule at a sigma."""
+        return cls(sigma, schedule.signal(sigma), schedule.half_logsnr(sigma))
+
+    @classmethod
+    def at_half_logsnr(cls, lam: float, schedule: Schedule) -> Point:
+        """The point of a schedule at a half-logSNR."""
+        return cls.at(schedule.sigma_at(lam), schedule)
+
+    def repeats(self, other: Point) -> bool:
+        """Whether the two are so near that divided differences over them are noise."""
+        return self.lam == other.lam or abs(self.lam - other.lam) < _REPEAT
 
 
 @dataclass(frozen=True)
 class Grid:
-    """``N + 1`` sigmas and, at each, the signal factor and the half-logSNR."""
+    """``N + 1`` sigmas and their points."""
 
     sigmas: tuple[float, ...]
-    signals: tuple[float, ...]
-    lambdas: tuple[float, ...]
+    points: tuple[Point, ...]
 
     @property
     def steps(self) -> int:
@@ -85,8 +92,19 @@ def make_grid(sigmas: torch.Tensor | Sequence[float], schedule: Schedule) -> Gri
                 f"sigmas: expected 0 only at the end, got 0 followed by {after!r}; start a rising "
                 "grid from a small sigma such as 1e-4."
             )
-    return Grid(
-        sigmas=values,
-        signals=tuple(schedule.signal(sigma) for sigma in values),
-        lambdas=tuple(schedule.half_logsnr(sigma) for sigma in values),
-    )
+    return Grid(values, tuple(Point.at(sigma, schedule) for sigma in values))
+
+
+def finite_part(
+    here: float, after: float, schedule: Schedule, last_sigma: float
+) -> tuple[float, float]:
+    """The part of a falling interval whose ends have a finite half-logSNR.
+
+    ``last_sigma`` is where the way to sigma 0 is cut, or a tenth of ``here`` where that is less.
+    """
+    start, stop = here, after
+    if math.isinf(schedule.half_logsnr(here)) and here != after:
+        start = max(FIRST_FLOW_SIGMA, after)
+    if after == 0.0 and here > 0.0:
+        stop = min(last_sigma, 0.1 * here)
+    return start, stop

@@ -13,7 +13,7 @@ from .exponential import VARIANTS
 from .grid import Grid
 from .langevin import Langevin
 from .plan import resolved
-from .registry import SOLVERS, get_solver
+from .registry import compensating, get_solver
 from .schedules import Schedule
 from .solver import Solver
 from .step import Settings
@@ -80,7 +80,7 @@ def check_report(report: Any) -> None:
 def check_takes_ratios(solver: Solver) -> None:
     """Raises ValueError for a solver without compensation."""
     if not solver.compensates:
-        takers = ", ".join(name for name, entry in SOLVERS.items() if entry.compensates)
+        takers = ", ".join(compensating())
         raise ValueError(
             f"ratios: {solver.name} runs without compensation, got ratios; use one of {takers}, "
             "or pass no ratios."

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from .compensation import interpolation_weights
-from .grid import REPEAT, Grid, Point
+from .grid import Grid, Point
 from .orders import step_order
 from .parameterisation import output_weights, transfer
 from .schedules import Schedule
@@ -16,31 +16,6 @@ from .step import Settings, Step, nothing
 
 #: In half-logSNR: beyond, exp(h) - 1 is more than a corrector on noise may add.
 _LONG = 1.0
-
-
-@dataclass
-class _History:
-    """The points of the outputs that a step may use, and their labels for the compensation, newest
-    first."""
-
-    points: list[Point] = field(default_factory=list)
-    labels: list[float] = field(default_factory=list)
-
-    def push(self, point: Point, label: float) -> None:
-        self.points.insert(0, point)
-        self.labels.insert(0, label)
-
-    def drop_newest(self) -> None:
-        del self.points[0], self.labels[0]
-
-    def forget_older(self) -> None:
-        del self.points[1:], self.labels[1:]
-
-    def usable(self, entry: Solver) -> list[Point]:
-        """The newest point and those before it that a polynomial can pass through."""
-        if entry.parameterisation == "derivative":  # in sigma or time, finite everywhere
-            return list(self.points)
-        return [self.points[0], *(p for p in self.points[1:] if math.isfinite(p.lam))]
 
 
 def multistep_plan(
@@ -52,34 +27,27 @@ def multistep_plan(
     earlier_sigmas: Sequence[float],
 ) -> list[Step]:
     """The steps of a run; see :func:`solvers.plan.make_plan`."""
-    timed = entry.timed or (settings.dc_order is not None and settings.variable == "t")
-
-    def label(point: Point) -> float:
-        return point.time if settings.variable == "t" else point.lam
-
-    history = _History()
-    for sigma in reversed(earlier_sigmas):
-        point = Point.at(sigma, schedule, timed=timed)
-        history.push(point, label(point))
+    points = [Point.at(sigma, schedule) for sigma in earlier_sigmas]  # of the outputs, newest first
+    in_time = settings.dc_order is not None and settings.variable == "t"
+    if in_time and grid.steps_to_end and not schedule.has_model_time:
+        schedule.model_time(grid.sigmas[0])  # which raises, and says what to do
     steps: list[Step] = []
     repeated = False
-    for i in range(grid.steps):
-        if grid.sigmas[i] == 0.0:
+    for i, (here, target) in enumerate(zip(grid.points, grid.points[1:])):
+        if here.sigma == 0.0:
             steps.append(nothing(0.0, 0.0))
             continue
-        here = Point.at(grid.sigmas[i], schedule, timed=timed)
-        target = Point.at(grid.sigmas[i + 1], schedule)
         if repeated:
-            history.drop_newest()
-        history.push(here, label(here))
-        points = history.points
+            del points[0]
+        points.insert(0, here)
         if len(points) > 1 and (target.lam - here.lam) * (here.lam - points[1].lam) < 0.0:
-            history.forget_older()
+            del points[1:]
         ratio = 1.0 if ratios is None else ratios[i]
         fresh = not steps or steps[-1].correct is None
-        step = _make_step(entry, grid, i, history, target, settings, ratio, schedule, fresh)
+        step = _make_step(entry, grid, i, points, target, settings, ratio, schedule, fresh)
         steps.append(replace(step, replaces_newest=repeated))
-        repeated = target.lam == here.lam or abs(target.lam - here.lam) < REPEAT
+        # The next output then replaces the newest in place of joining it.
+        repeated = target.repeats(here)
     return _with_keep(steps)
 
 
@@ -87,7 +55,7 @@ def _make_step(
     entry: Solver,
     grid: Grid,
     i: int,
-    history: _History,
+    points: Sequence[Point],
     target: Point,
     settings: Settings,
     ratio: float,
@@ -95,22 +63,20 @@ def _make_step(
     fresh: bool,
 ) -> Step:
     """``fresh``: the newest output belongs to the state, which no corrector has moved since."""
-    here = history.points[0]
-    h = 0.0 if target.lam == here.lam else target.lam - here.lam
-    if abs(h) < REPEAT:
+    here = points[0]
+    if target.repeats(here):
         return _first_order(entry, here, target)
+    h = target.lam - here.lam
 
     order = settings.order
     if settings.lower_order:
         order = min(order, grid.steps_to_end - i)
-    known = history.usable(entry)
+    known = _usable(entry, points)
     order = _order(known, target, order, settings.lower_order is True)
     span = Span(known[:order], target, settings.variant, schedule)
     assert entry.predict is not None and entry.correct is not None
 
-    nodes: tuple[float, ...] = ()
-    if settings.dc_order is not None and len(history.labels) > settings.dc_order:
-        nodes = tuple(history.labels[: settings.dc_order + 1])
+    nodes = _nodes(points, settings, schedule)
     compensate = interpolation_weights(nodes, ratio) if nodes and ratio != 1.0 else None
 
     wanted = settings.corrector and (settings.first_corrector or i > 0)
@@ -128,6 +94,23 @@ def _make_step(
         outputs = entry.predict(span)
         step = Step(here.sigma, target.sigma, state, outputs, None, order, convert=convert)
     return replace(step, nodes=nodes, compensate=compensate, correct=correct)
+
+
+def _usable(entry: Solver, points: Sequence[Point]) -> list[Point]:
+    """The newest point and those before it that a polynomial can pass through."""
+    if entry.parameterisation == "derivative":  # in sigma or time, finite everywhere
+        return list(points)
+    return [points[0], *(point for point in points[1:] if math.isfinite(point.lam))]
+
+
+def _nodes(points: Sequence[Point], settings: Settings, schedule: Schedule) -> tuple[float, ...]:
+    """The times (or half-logSNRs) of the outputs that compensation would interpolate."""
+    if settings.dc_order is None or len(points) <= settings.dc_order:
+        return ()
+    newest = points[: settings.dc_order + 1]
+    if settings.variable == "t":
+        return tuple(schedule.model_time(point.sigma) for point in newest)
+    return tuple(point.lam for point in newest)
 
 
 def _order(known: Sequence[Point], target: Point, order: int, lower_long_steps: bool) -> int:

@@ -24,6 +24,11 @@ SOLVERS: dict[str, Solver] = {
 }
 
 
+def compensating() -> list[str]:
+    """The names of those that take ratios."""
+    return [name for name, solver in SOLVERS.items() if solver.compensates]
+
+
 def get_solver(name: str) -> Solver:
     """The solver of this name.  Raises ValueError listing the known ones."""
     try:

@@ -152,16 +152,15 @@ def sample(
     limits = check_tolerance(tolerance)
     check_report(report)
     calls = Calls(model, x, extra_args, check_threshold(threshold))
+    noisy = check_langevin(entry, langevin, checked, len(x))
     if entry.kind == "adaptive" and grid.steps:
-        check_langevin(entry, langevin, checked, len(x))
         check_falling(entry, grid)
         state, done = run_adaptive(entry, grid, schedule, limits, calls, x, callback, disable)
     else:
         between = None
-        if check_langevin(entry, langevin, checked, len(x)) is not None:
-            assert langevin is not None
+        if noisy is not None:
             settings = replace(settings, corrector=False)
-            between = _langevin(langevin, calls, schedule, len(x))
+            between = _langevin(noisy, calls, schedule, len(x))
         plan = make_plan(grid, schedule, settings, checked)
         state = run_plan(plan, calls, x, callback=callback, disable=disable, between=between)
         done = RunReport(calls.count)

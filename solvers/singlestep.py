@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 
-from .grid import REPEAT, Grid, Point
+from .grid import Grid, Point
 from .parameterisation import transfer
 from .schedules import Schedule
 from .solver import Solver, Stage
@@ -24,8 +25,7 @@ def singlestep_plan(
     for first, last in _monotone_parts(grid):
         place = first
         for order in _orders(grid, first, last, settings):
-            here = Point.at(grid.sigmas[place], schedule)
-            target = Point.at(grid.sigmas[place + order], schedule)
+            here, target = grid.points[place], grid.points[place + order]
             steps += step_of(entry, order, here, target, schedule)
             place += order
     steps += [nothing(0.0, 0.0)] * (grid.steps - len(steps))
@@ -37,8 +37,7 @@ def step_of(
 ) -> list[Step]:
     """One step of an order as that many model calls."""
     assert entry.stages is not None
-    at = lambda lam: Point.at(schedule.sigma_at(lam), schedule)  # noqa: E731
-    stages = entry.stages(order, here, target, at)
+    stages = entry.stages(order, here, target, partial(Point.at_half_logsnr, schedule=schedule))
     calls = [here, *(stage.target for stage in stages)]
     steps = [update_of(here, call, stage) for call, stage in zip(calls, stages)]
     return [
@@ -69,11 +68,11 @@ def order_list(calls: int, order: int, lower_last: bool) -> list[int]:
 
 def _orders(grid: Grid, first: int, last: int, settings: Settings) -> list[int]:
     """The orders over one part; an end that is infinite in half-logSNR takes a step of its own."""
-    begins = [1] if math.isinf(grid.lambdas[first]) else []
+    begins = [1] if math.isinf(grid.points[first].lam) else []
     calls = last - first - len(begins)
     at_end = last == grid.steps_to_end
     orders = order_list(calls, settings.order, bool(settings.lower_order) and at_end)
-    if orders and math.isinf(grid.lambdas[last]) and orders[-1] > 1:
+    if orders and math.isinf(grid.points[last].lam) and orders[-1] > 1:
         orders = [*orders[:-1], orders[-1] - 1, 1]
     return [*begins, *orders] if calls > 0 else begins
 
@@ -83,7 +82,7 @@ def _monotone_parts(grid: Grid) -> list[tuple[int, int]]:
     parts: list[tuple[int, int]] = []
     before = 0
     for i in range(grid.steps_to_end):
-        change = _direction(grid.lambdas[i], grid.lambdas[i + 1])
+        change = _direction(grid.points[i], grid.points[i + 1])
         if parts and change == before and change != 0:
             parts[-1] = (parts[-1][0], i + 1)
         else:
@@ -92,7 +91,7 @@ def _monotone_parts(grid: Grid) -> list[tuple[int, int]]:
     return parts
 
 
-def _direction(lam: float, target: float) -> int:
-    if lam == target or abs(target - lam) < REPEAT:
+def _direction(here: Point, after: Point) -> int:
+    if here.repeats(after):
         return 0
-    return 1 if target > lam else -1
+    return 1 if after.lam > here.lam else -1

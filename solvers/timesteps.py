@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .grid import FIRST_FLOW_SIGMA
 from .schedules import FlowSchedule, Schedule, discrete_time
 
 #: Even in time; even in half-logSNR; even in the root of time (2206.00927, appendix D.3); and the
 #: grid of DC-Solver's authors, even in time and rounded to whole timesteps.
 SPACINGS = ("time_uniform", "logsnr", "time_quadratic", "authors")
-
-#: Where a flow model's grid even in half-logSNR begins: pure noise is infinitely far away.
-_FIRST_FLOW_SIGMA = 1.0 - 1e-3
 
 
 def make_sigmas(
@@ -77,6 +75,6 @@ def _even_logsnr(
 ) -> list[float]:
     highest = float(table[-1])
     if isinstance(schedule, FlowSchedule):
-        highest = min(highest, _FIRST_FLOW_SIGMA)
+        highest = min(highest, FIRST_FLOW_SIGMA)
     first, last = schedule.half_logsnr(highest), schedule.half_logsnr(float(table[0]))
     return [schedule.sigma_at(first + (last - first) * share) for share in shares]

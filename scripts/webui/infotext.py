@@ -44,7 +44,7 @@ def note_run(p: Any, choice: Choice, asked: Asked) -> None:
     hires = bool(getattr(p, "is_hr_pass", False))
     if not hires:
         forget(p)
-    used = _settled(settings_of(asked if choice.ratios is None else choice.ratios))
+    used = solver_settings_of(settings_of(asked if choice.ratios is None else choice.ratios))
     first = _of_solver(used) if not hires or RATIOS not in notes else {}
     written = {**first, **_of_run(asked)}
     notes |= {key: value for key, value in written.items() if value != _DEFAULTS[key]}
@@ -73,11 +73,6 @@ def forget(p: Any) -> None:
 def _written(notes: Mapping[str, Any]) -> Asked:
     """What the fields would ask for with these notes in them."""
     return asked_in(TYPED, "", *(notes.get(key, _DEFAULTS[key]) for key in FIELDS.values()))
-
-
-def _settled(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings with what the solver itself decides filled in."""
-    return solver_settings_of(settings)
 
 
 def _idle(used: Mapping[str, Any], ratios: Sequence[float]) -> set[str]:

@@ -14,7 +14,7 @@ from modules import script_callbacks, sd_schedulers
 from ...ratios.plots import ratio_figure
 from ...ratios.prompts import DEFAULT_PROMPTS
 from ...ratios.text import describe
-from ...solvers import SOLVERS
+from ...solvers import compensating
 from . import library
 from .typed import CORRECTOR
 from .work import Work, job_of
@@ -127,7 +127,7 @@ def _calibrate_page() -> None:
                 first = gr.Number(1, precision=0, **_named("first", "First seed"))
             with gr.Row():
                 solver = gr.Dropdown(
-                    [entry.name for entry in SOLVERS.values() if entry.compensates],
+                    compensating(),
                     value="dc_solver",
                     **_named("solver", "Calibrated solver"),
                     info="Ratios are for one solver.",

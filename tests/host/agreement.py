@@ -4,7 +4,6 @@ Prints, as JSON, the largest difference of the final states over every grid, by 
 """
 
 import functools
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -13,7 +12,12 @@ import torch
 
 COMFY, PACK, TESTS = (Path(argument) for argument in sys.argv[1:4])
 sys.argv = sys.argv[:1]
-sys.path[:] = [str(COMFY), str(TESTS), *(p for p in sys.path if Path(p or ".").resolve() != TESTS)]
+sys.path[:] = [
+    str(COMFY),
+    str(TESTS),
+    str(PACK / "benchmarks"),
+    *(p for p in sys.path if Path(p or ".").resolve() != TESTS),
+]
 
 import comfy.options  # noqa: E402
 
@@ -21,17 +25,9 @@ comfy.options.enable_args_parsing(False)
 from comfy.cli_args import args  # noqa: E402
 
 args.cpu = True
+import load_pack  # noqa: E402, F401
 from comfy.k_diffusion import deis  # noqa: E402
 from comfy.k_diffusion import sampling as theirs  # noqa: E402
-
-spec = importlib.util.spec_from_file_location(
-    "dc_solver", PACK / "__init__.py", submodule_search_locations=[str(PACK)]
-)
-assert spec is not None and spec.loader is not None
-pack = importlib.util.module_from_spec(spec)
-sys.modules["dc_solver"] = pack
-spec.loader.exec_module(pack)
-
 from dc_solver import solvers  # noqa: E402
 from problems import Mixture  # noqa: E402
 

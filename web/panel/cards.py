@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ...ratios import CPR, RatioSchedule, Report
 from ...ratios.files import MOST_BYTES
-from ...ratios.text import compensated, describe_cpr, describe_ratios, label_of
+from ...ratios.text import base_of, compensated, describe_cpr, describe_ratios
 from .shelf import Entry
 from .words import gain, gain_of, origin, plain, purpose, safe
 
@@ -67,7 +67,7 @@ def _errors(found: RatioSchedule, report: Report) -> str:
     if gain is None:
         return ""
     kept = compensated(found.solver, found.corrector)
-    bars = [(label_of(found.solver, found.corrector), 1.0)]
+    bars = [(base_of(found), 1.0)]
     bars += [(kept if found.active else "ratios found, not kept", gain)]
     bars += [("DPM-Solver++(2M)", gain / over_2m)] if over_2m else []
     longest = max(error for _, error in bars)
@@ -82,7 +82,7 @@ def _errors(found: RatioSchedule, report: Report) -> str:
 
 
 def _caption(found: RatioSchedule | CPR) -> str:
-    return f"error on held-out seeds, {label_of(found.solver, found.corrector)} = 1"
+    return f"error on held-out seeds, {base_of(found)} = 1"
 
 
 def _download(entry: Entry) -> str:

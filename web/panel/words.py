@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from ...ratios import CPR, RatioSchedule
 from ...ratios.schedule import Identity
-from ...ratios.text import label_of
+from ...ratios.text import base_of
 
 _MOST = 60
 _TO = "\N{EN DASH}"
@@ -34,7 +34,7 @@ def purpose(found: RatioSchedule | CPR) -> str:
     Of a solver other than DC-Solver its name comes first.
     """
     own = found.solver == "dc_solver" and found.corrector is None
-    solver = "" if own else f"{label_of(found.solver, found.corrector)} · "
+    solver = "" if own else f"{base_of(found)} · "
     if isinstance(found, CPR):
         return f"{solver}CPR {_span(found.steps_range)} steps · CFG {_span(found.cfg_range)}"
     cfg = "CFG unknown" if found.cfg is None else f"CFG {found.cfg:g}"
@@ -55,7 +55,7 @@ def gain(found: RatioSchedule | CPR) -> str:
         return "unchecked" if found.fitted else "imported"
     low, high = f"{min(gains):.2f}", f"{max(gains):.2f}"
     gained = low if low == high else f"{low}{_TO}{high}"
-    return f"{gained} of {label_of(found.solver, found.corrector)}'s error"
+    return f"{gained} of {base_of(found)}'s error"
 
 
 def gain_of(found: RatioSchedule) -> float | None:
@@ -91,7 +91,7 @@ def _gain_of_one(found: RatioSchedule) -> str:
         return "kept at 1"
     if report.gain is None:
         return "unchecked"
-    return f"{report.gain:.2f} of {label_of(found.solver, found.corrector)}'s error"
+    return f"{report.gain:.2f} of {base_of(found)}'s error"
 
 
 def _model(identity: Identity) -> str:
