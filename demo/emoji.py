@@ -1,4 +1,7 @@
-"""The embedded models: class-conditional emoji generators, in eps and flow."""
+"""The embedded models: class-conditional emoji generators, in eps and flow.
+
+Models of the same form from other files serve as well, and may predict v.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,14 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from ..solvers import FlowSchedule, Schedule, VPSchedule, discrete_time
 from .network import CHANNELS, CONDITION, MMDiT
 
 DATA = Path(__file__).parent / "data"
+CODEC = DATA / "emoji_codec.safetensors"
+#: What the embedded models predict; `read` knows "v" too.
 KINDS = ("eps", "flow")
 LATENT = (CHANNELS, 8, 8)
 SUBCATEGORY_AT = 16
@@ -23,10 +29,10 @@ _SHIFT = 3.0
 
 @dataclass(frozen=True)
 class Emoji:
-    """One of the embedded models, with its schedule and its training sigmas (ascending)."""
+    """A model that predicts eps, v or flow, with its schedule and training sigmas (ascending)."""
 
     kind: str
-    network: MMDiT
+    network: nn.Module
     sigmas: torch.Tensor
 
     @cached_property
@@ -47,7 +53,7 @@ class Emoji:
 
 
 class Denoiser:
-    """Classifier-free guidance over an embedded model; counts its calls."""
+    """Classifier-free guidance over a model; counts its calls."""
 
     def __init__(self, emoji: Emoji, cfg: float) -> None:
         self.emoji = emoji
@@ -73,16 +79,26 @@ class Denoiser:
             return x - shaped * self.emoji.network(x, 1000.0 * sigma, condition)
         table = self.emoji.sigmas.log()
         t = (sigma.log()[:, None] - table).abs().argmin(dim=1)
-        noise = self.emoji.network(x / (1.0 + shaped * shaped).sqrt(), t, condition)
-        return x - shaped * noise
+        norm = (1.0 + shaped * shaped).sqrt()  # of noisy data of unit variance
+        predicted = self.emoji.network(x / norm, t, condition)
+        if self.emoji.kind == "v":
+            return (x / norm - shaped * predicted) / norm
+        return x - shaped * predicted
 
 
 def load(kind: str = "eps") -> Emoji:
     """The embedded model of this kind, "eps" or "flow", in float32 on the CPU."""
     if kind not in KINDS:
         raise ValueError(f"model: expected one of {', '.join(KINDS)}, got {kind!r}.")
-    network = MMDiT()
-    network.load_state_dict(load_file(DATA / f"emoji_{kind}.safetensors"))
+    return read(DATA / f"emoji_{kind}.safetensors", kind)
+
+
+def read(path: Path, kind: str) -> Emoji:
+    """The model of a file of weights, which predicts eps, v or flow, in float32 on the CPU."""
+    weights = load_file(path)
+    depth = len({name.split(".")[1] for name in weights if name.startswith("joint_blocks.")})
+    network = MMDiT(depth)
+    network.load_state_dict(weights)
     network.eval().requires_grad_(False)
     return Emoji(kind, network, flow_sigmas() if kind == "flow" else eps_sigmas())
 
@@ -100,10 +116,10 @@ def flow_sigmas() -> torch.Tensor:
 
 
 class Conditions:
-    """The condition vectors of the emoji that the models were trained on."""
+    """The condition vectors of the emoji, or other images, that models were trained on."""
 
-    def __init__(self) -> None:
-        content = json.loads((DATA / "emoji_conditions.json").read_text(encoding="utf-8"))
+    def __init__(self, path: Path = DATA / "emoji_conditions.json") -> None:
+        content = json.loads(path.read_text(encoding="utf-8"))
         self._categories: dict[str, int] = {n: i for i, n in enumerate(content["categories"])}
         self._subcategories: dict[str, int] = {n: i for i, n in enumerate(content["subcategories"])}
         self.emoji: list[dict[str, str]] = content["emoji"]
@@ -119,7 +135,7 @@ class Conditions:
     def of(self, indices: Sequence[int]) -> torch.Tensor:
         """The conditions (B, 128) of these emoji."""
         rows = (self.emoji[i % len(self.emoji)] for i in indices)
-        return torch.stack([self.vector(row["category"], row["subcategory"]) for row in rows])
+        return torch.stack([self.vector(row["category"], row.get("subcategory")) for row in rows])
 
 
 @dataclass(frozen=True)
@@ -130,9 +146,9 @@ class Points:
     conditions: torch.Tensor
 
 
-def points(seeds: Sequence[int]) -> Points:
+def points(seeds: Sequence[int], conditions: Conditions | None = None) -> Points:
     """A data point for each seed: its noise, and an emoji drawn with the same seed."""
-    conditions = Conditions()
+    conditions = conditions or Conditions()
     noise, indices = [], []
     for seed in seeds:
         generator = torch.Generator().manual_seed(seed)
@@ -142,9 +158,9 @@ def points(seeds: Sequence[int]) -> Points:
     return Points(torch.cat(noise), conditions.of(indices))
 
 
-def decode(latents: torch.Tensor) -> torch.Tensor:
+def decode(latents: torch.Tensor, path: Path = CODEC) -> torch.Tensor:
     """Latents (B, 16, 8, 8) as images (B, 32, 32, 3) in [0, 1], by the linear codec."""
-    codec = load_file(DATA / "emoji_codec.safetensors")
+    codec = load_file(path)
     z = latents.detach().cpu().float().flatten(2).transpose(1, 2)
     patches = (z * codec["scale"]) @ codec["basis"] + codec["mean"]
     images = torch.nn.functional.fold(patches.transpose(1, 2), (32, 32), 4, stride=4)

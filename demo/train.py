@@ -1,8 +1,11 @@
-"""The recipe of the embedded emoji models.
+"""The recipe of the small models, the embedded ones and those of the benchmarks.
 
-``npm pack emoji-datasource-google@16.0.0``, unpack it, and then, for each kind, eps and flow:
-``python -m dc_solver.demo.train FOLDER --kind eps --output OUT``
-Each takes less than an hour on one core.  Needs Pillow to read the package's sheet.
+The emoji are those of an npm package: ``npm pack emoji-datasource-google@16.0.0`` (or
+``-twitter``), unpack it, and then, for each kind, eps, v and flow:
+``python -m dc_solver.demo.train FOLDER --data google --kind eps --output OUT``
+The digits are scikit-learn's own and take no folder.  The embedded models are of the default depth
+and take less than an hour each on one core; those of the benchmarks have depth 2.  ``--compile``
+needs a C++ compiler and takes about a third of the time off.  Reading the emoji needs Pillow.
 """
 
 from __future__ import annotations
@@ -12,24 +15,22 @@ import copy
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import trange
 
-from .emoji import DATA, KINDS, LATENT, SUBCATEGORY_AT, eps_sigmas
-from .network import CHANNELS, CONDITION, MMDiT
+from .datasets import SETS, Codec, Images, read_images
+from .emoji import SUBCATEGORY_AT, eps_sigmas
+from .network import CONDITION, MMDiT
 
-_SIDE = 32
-_BORDER = 1
-_PATCH = 4
+#: What a network can be trained to predict; "v" is neither embedded nor offered by the demo.
+KINDS = ("eps", "v", "flow")
 
 _BATCH = 64
 _PEAK = 1.2e-3
@@ -40,102 +41,7 @@ _EMA = 0.9995
 _DROP_ALL = 0.1
 _DROP_SUBCATEGORY = 0.15
 
-
-@dataclass(frozen=True)
-class Images:
-    """Images (N, 3, 32, 32) in [-1, 1], and what each shows."""
-
-    pixels: torch.Tensor
-    rows: list[dict[str, str]]
-
-    @property
-    def categories(self) -> list[str]:
-        return sorted({row["category"] for row in self.rows})
-
-    @property
-    def subcategories(self) -> list[str]:
-        return sorted({row["subcategory"] for row in self.rows})
-
-    def conditions(self) -> torch.Tensor:
-        """The condition vectors (N, 128), as `emoji.Conditions` makes them."""
-        conditions = torch.zeros(len(self.rows), CONDITION)
-        for condition, row in zip(conditions, self.rows):
-            condition[self.categories.index(row["category"])] = 1.0
-            at = self.subcategories.index(row["subcategory"])
-            condition[SUBCATEGORY_AT + at] = 1.0
-        return conditions
-
-
-def read_images(folder: Path) -> Images:
-    """Every emoji of the package, and the lightest skin tone of those that have skin tones."""
-    sheet = _on_white(folder / "img" / "google" / "sheets" / f"{_SIDE}.png")
-    content = json.loads((folder / "emoji.json").read_text(encoding="utf-8"))
-    cells, rows = [], []
-    for entry in content:
-        first_tone = list(entry.get("skin_variations", {}).values())[:1]
-        for variant in [entry, *first_tone]:
-            if not variant["has_img_google"]:
-                continue
-            cells.append(_cell(sheet, variant))
-            rows.append(
-                {
-                    "name": entry["short_name"],
-                    "category": entry["category"],
-                    "subcategory": entry["subcategory"],
-                }
-            )
-    pixels = torch.from_numpy(np.stack(cells)).permute(0, 3, 1, 2).float()
-    return Images(pixels / 255.0 * 2.0 - 1.0, rows)
-
-
-def _on_white(path: Path) -> np.ndarray[Any, Any]:
-    from PIL import Image
-
-    with Image.open(path) as file:
-        drawn = file.convert("RGBA")
-    white = Image.new("RGBA", drawn.size, (255, 255, 255, 255))
-    return np.asarray(Image.alpha_composite(white, drawn).convert("RGB"))
-
-
-def _cell(sheet: np.ndarray[Any, Any], entry: dict[str, Any]) -> np.ndarray[Any, Any]:
-    pitch = _SIDE + 2 * _BORDER
-    left = entry["sheet_x"] * pitch + _BORDER
-    top = entry["sheet_y"] * pitch + _BORDER
-    return sheet[top : top + _SIDE, left : left + _SIDE]
-
-
-@dataclass(frozen=True)
-class Codec:
-    """A linear codec of patches: ``patch = (z * scale) @ basis + mean``."""
-
-    basis: torch.Tensor
-    mean: torch.Tensor
-    scale: torch.Tensor
-
-    @classmethod
-    def fit(cls, pixels: torch.Tensor) -> Codec:
-        """The patches' principal components, each latent channel scaled to unit variance.
-
-        A component's sign is arbitrary: it follows the embedded codec, which `emoji.decode` uses.
-        """
-        patches = _patches(pixels).flatten(0, 1).double()
-        variances, vectors = torch.linalg.eigh(torch.cov(patches.T))
-        basis = vectors.T.flip(0)[:CHANNELS]
-        embedded = load_file(DATA / "emoji_codec.safetensors")["basis"].double()
-        agrees = (basis * embedded).sum(dim=1, keepdim=True) >= 0.0
-        basis = torch.where(agrees, basis, -basis)
-        scale = variances.flip(0)[:CHANNELS].sqrt()
-        return cls(basis.float(), patches.mean(dim=0).float(), scale.float())
-
-    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Images (N, 3, 32, 32) in [-1, 1] as latents (N, 16, 8, 8)."""
-        z = (_patches(pixels) - self.mean) @ self.basis.T / self.scale
-        return z.transpose(1, 2).reshape(-1, *LATENT)
-
-
-def _patches(pixels: torch.Tensor) -> torch.Tensor:
-    """The images' patches, (N, 64, 48)."""
-    return F.unfold(pixels, _PATCH, stride=_PATCH).transpose(1, 2)
+_Network = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -145,11 +51,14 @@ class Training:
     kind: str
     steps: int
     seed: int
+    depth: int = 3
+    compiled: bool = False
 
     def run(self, latents: torch.Tensor, conditions: torch.Tensor) -> tuple[MMDiT, list[float]]:
         """The averaged network, and the loss of every step."""
         generator = torch.Generator().manual_seed(self.seed)
-        network = _new_network(generator)
+        network = _new_network(self.depth, generator)
+        predict: _Network = torch.compile(network) if self.compiled else network
         average = copy.deepcopy(network).requires_grad_(False)
         optimizer = torch.optim.AdamW(network.parameters(), _PEAK, weight_decay=_WEIGHT_DECAY)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
@@ -157,9 +66,8 @@ class Training:
         progress = trange(self.steps, desc=self.kind)
         for step in progress:
             drawn = torch.randint(len(latents), (_BATCH,), generator=generator)
-            loss = self._loss(
-                network, latents[drawn], _dropped(conditions[drawn], generator), generator
-            )
+            condition = _dropped(conditions[drawn], generator)
+            loss = self._loss(predict, latents[drawn], condition, generator)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(network.parameters(), _CLIP)
@@ -180,7 +88,7 @@ class Training:
 
     def _loss(
         self,
-        network: MMDiT,
+        network: _Network,
         data: torch.Tensor,
         condition: torch.Tensor,
         generator: torch.Generator,
@@ -194,13 +102,16 @@ class Training:
         table = eps_sigmas()
         t = torch.randint(len(table), (len(data),), generator=generator)
         ratio = table[t].view(-1, 1, 1, 1)
-        noisy = (data + ratio * noise) / (1.0 + ratio * ratio).sqrt()
-        return F.mse_loss(network(noisy, t, condition), noise)
+        alpha = (1.0 + ratio * ratio).rsqrt()
+        predicted = network(alpha * (data + ratio * noise), t, condition)
+        if self.kind == "v":
+            return F.mse_loss(predicted, alpha * (noise - ratio * data))
+        return F.mse_loss(predicted, noise)
 
 
-def _new_network(generator: torch.Generator) -> MMDiT:
+def _new_network(depth: int, generator: torch.Generator) -> MMDiT:
     """A network that starts by predicting zero, every block of it an identity."""
-    network = MMDiT()
+    network = MMDiT(depth)
     for name, module in network.named_modules():
         if not isinstance(module, (nn.Linear, nn.Conv2d)):
             continue
@@ -247,42 +158,52 @@ def _write(target: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def save_all(output: Path, kind: str, network: MMDiT, codec: Codec, images: Images) -> None:
-    """Write the three files of a model, as they are in the package's data folder."""
+def save_all(
+    output: Path, data: str, kind: str, network: MMDiT, codec: Codec, images: Images
+) -> None:
+    """Write the three files of a model, named as those in the package's data folder."""
+    name = SETS[data]
     weights = {name: tensor.half() for name, tensor in network.state_dict().items()}
     conditions = {
         "categories": images.categories,
         "subcategories": images.subcategories,
-        "emoji": images.rows,
+        "emoji": images.listed(),
     }
     output.mkdir(parents=True, exist_ok=True)
-    _write(output / "emoji_codec.safetensors", _tensors(vars(codec)))
+    _write(output / f"{name}_codec.safetensors", _tensors(vars(codec)))
     text = json.dumps(conditions, separators=(",", ":"))
-    _write(output / "emoji_conditions.json", text.encode("utf-8"))
-    _write(output / f"emoji_{kind}.safetensors", _tensors(weights))
+    _write(output / f"{name}_conditions.json", text.encode("utf-8"))
+    _write(output / f"{name}_{kind}.safetensors", _tensors(weights))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Train one of the demo's emoji models.")
-    parser.add_argument("folder", type=Path, help="the unpacked emoji-datasource-google 16.0.0")
+    parser = argparse.ArgumentParser(description="Train one of the small models.")
+    parser.add_argument("folder", type=Path, nargs="?", help="the unpacked npm package")
+    parser.add_argument("--data", choices=tuple(SETS), default="google")
     parser.add_argument("--kind", choices=KINDS, default="eps")
+    parser.add_argument("--depth", type=int, default=3, help="blocks, each 64 wide (default: 3)")
     parser.add_argument("--steps", type=int, default=5500)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
+    parser.add_argument("--compile", action="store_true", help="train through torch.compile")
     parser.add_argument("--output", type=Path, required=True, help="folder to write to")
     options = parser.parse_args(arguments)
-    if options.steps < 1 or options.threads < 1:
-        parser.error("--steps and --threads: expected 1 or more.")
+    if min(options.steps, options.threads, options.depth) < 1:
+        parser.error("--steps, --threads and --depth: expected 1 or more.")
+    if (options.folder is None) != (options.data == "digits"):
+        parser.error("folder: expected the unpacked npm package for emoji, and none for digits.")
     torch.set_num_threads(options.threads)
     try:
-        images = read_images(options.folder)
+        images = read_images(options.data, options.folder)
     except FileNotFoundError as error:
         parser.error(f"folder: no {error.filename}; expected the unpacked npm package.")
     codec = Codec.fit(images.pixels)
-    training = Training(options.kind, options.steps, options.seed)
+    training = Training(
+        options.kind, options.steps, options.seed, options.depth, compiled=options.compile
+    )
     network, losses = training.run(codec.encode(images.pixels), images.conditions())
-    save_all(options.output, options.kind, network, codec, images)
-    print(f"{len(images.rows)} emoji, loss {losses[0]:.4f} to {_recent(losses):.4f}")
+    save_all(options.output, options.data, options.kind, network, codec, images)
+    print(f"{len(images.rows)} images, loss {losses[0]:.4f} to {_recent(losses):.4f}")
 
 
 if __name__ == "__main__":

@@ -22,25 +22,6 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 
 
-@pytest.mark.parametrize("kind", emoji.KINDS)
-def test_the_models_predict_what_they_were_trained_to(kind: str) -> None:
-    """The denoised latent is nearer to the clean one than the noisy one is, at any noise."""
-    model = emoji.load(kind)
-    data = emoji.points(range(8))
-    sigmas = grids.make_sigmas("beta", model.sigmas, 30, flow=kind == "flow")
-    clean = sample(
-        model.denoiser(2.0), model.start(data.noise, float(sigmas[0])), sigmas,
-        schedule=model.schedule, extra_args={"condition": data.conditions}, disable=True,
-    )  # fmt: skip
-    errors = []
-    for sigma in (0.15, 0.6):
-        signal = 1.0 - sigma if kind == "flow" else 1.0
-        noisy = signal * clean + sigma * torch.randn(clean.shape, generator=seeded(5))
-        denoised = model.denoiser(1.0)(noisy, torch.full((8,), sigma), data.conditions)
-        errors.append(float((denoised - clean).square().mean() / sigma**2))
-    assert max(errors) < 0.85
-
-
 def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 

@@ -17,7 +17,7 @@ ALLOWED = {
     "solvers": (set(), {"torch", "tqdm"}),
     "solvers/methods": (set(), set()),
     "ratios": ({"solvers"}, {"torch", "numpy", "scipy", "safetensors", "matplotlib"}),
-    "demo": ({"solvers", "ratios"}, LIBRARIES),
+    "demo": ({"solvers", "ratios"}, LIBRARIES | {"sklearn"}),
     "nodes": ({"solvers", "ratios"}, {"torch"}),
     "web/panel": ({"ratios"}, {"numpy", "matplotlib"}),
     "scripts/webui": (
