@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from ..solvers import get_solver
+from ..solvers import LearnedSteps, get_solver
 from ..solvers.inputs import check_ratios, check_settings
 from ..solvers.step import Settings
 
 ORIGINS = ("calibrated", "predicted", "imported")
 VERDICTS = ("better", "not better", "unchecked")
+#: What a calibration may change, from the paper's ratios to all of a step.
+QUALITIES = ("paper", "ratios+", "tournament", "schedule", "full")
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,10 @@ class RatioSchedule(ForSolver):
     a prediction for a step count that was not calibrated has no sigmas, only the ``start``, the
     first of them).  ``notes`` say what a
     user should know, such as values clamped to the fitted range.
+
+    ``learned`` are steps that replace those of the host's grid, which stays in ``sigmas``; the
+    solver, its settings and the ratios then hold over the learned sigmas.  ``quality`` is how much
+    a calibration was free to change.
     """
 
     ratios: tuple[float, ...]
@@ -165,6 +171,8 @@ class RatioSchedule(ForSolver):
     identity: Identity = field(default_factory=Identity)
     report: Report | None = None
     notes: tuple[str, ...] = ()
+    learned: LearnedSteps | None = None
+    quality: str = "paper"
 
     def __post_init__(self) -> None:
         self.take_settings()
@@ -187,6 +195,10 @@ class RatioSchedule(ForSolver):
             raise ValueError(f"cfg: expected a finite number, got {self.cfg!r}.")
         if self.origin not in ORIGINS:
             raise ValueError(f"origin: expected one of {ORIGINS}, got {self.origin!r}.")
+        if self.quality not in QUALITIES:
+            raise ValueError(f"quality: expected one of {QUALITIES}, got {self.quality!r}.")
+        if self.learned is not None:
+            _check_learned(self.learned, self.sigmas)
 
     @property
     def steps(self) -> int:
@@ -195,11 +207,35 @@ class RatioSchedule(ForSolver):
 
     @property
     def active(self) -> bool:
-        """Whether any ratio differs from 1."""
-        return any(ratio != 1.0 for ratio in self.ratios)
+        """Whether the steps are learned or any ratio differs from 1."""
+        return self.learned is not None or any(ratio != 1.0 for ratio in self.ratios)
+
+    @property
+    def sigmas_to_run(self) -> tuple[float, ...] | None:
+        """The sigmas that are stepped: the learned ones, else those of the host's grid."""
+        return self.sigmas if self.learned is None else self.learned.sigmas
 
     def with_notes(self, *notes: str) -> RatioSchedule:
         return replace(self, notes=(*self.notes, *notes))
+
+
+def _check_learned(learned: LearnedSteps, sigmas: tuple[float, ...] | None) -> None:
+    """Raises TypeError for other objects, ValueError for steps of another grid than ``sigmas``."""
+    if not isinstance(learned, LearnedSteps):
+        raise TypeError(f"learned: expected LearnedSteps(...), got {type(learned).__name__}.")
+    if sigmas is None:
+        raise ValueError("learned: expected the sigmas of the host's grid beside them, got none.")
+    if len(sigmas) != len(learned.sigmas):
+        raise ValueError(
+            f"learned: expected {len(sigmas) - 1} steps, as many as the host's grid has, got "
+            f"{learned.steps}."
+        )
+    for host, own in ((sigmas[0], learned.sigmas[0]), (sigmas[-1], learned.sigmas[-1])):
+        if not math.isclose(host, own, rel_tol=1e-6):
+            raise ValueError(
+                f"learned: expected the first and the last sigma of the host's grid, {host:.6g}, "
+                f"got {own:.6g}."
+            )
 
 
 def settings_of(schedule: ForSolver | Settings) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from .adaptive import RunReport, Tolerance
 from .langevin import Langevin
+from .learned import LearnedSteps
 from .parameterisation import PREDICTIONS, denoiser
 from .registry import SOLVERS, compensating, get_solver
 from .sampling import SearchedRatios, sample
@@ -15,6 +16,7 @@ __all__ = [
     "SPACINGS",
     "FlowSchedule",
     "Langevin",
+    "LearnedSteps",
     "RunReport",
     "Schedule",
     "SearchedRatios",
