@@ -14,48 +14,21 @@ import os
 import statistics
 import sys
 import time
-import weakref
 from collections.abc import Callable
 from typing import Any
 
 import load_pack  # noqa: F401
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 sys.path.append(os.environ["COMFYUI_PATH"])
 from comfy.extra_samplers.uni_pc import sample_unipc_bh2
 from dc_solver.solvers import VPSchedule, sample
+from live_bytes import LiveBytes
 
 SHAPES = ((1, 4, 128, 128), (1, 16, 128, 128), (1, 16, 21, 60, 104))
 STEPS = 8
 PAIRS = 25
 Run = Callable[[torch.Tensor], Any]
-
-
-class LiveBytes(TorchDispatchMode):
-    """The most bytes that tensors made inside were alive at once."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = self.peak = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        if isinstance(out, torch.Tensor):
-            storage = out.untyped_storage()
-            known = any(
-                isinstance(a, torch.Tensor) and a.untyped_storage()._cdata == storage._cdata
-                for a in (*args, *(kwargs or {}).values())
-            )
-            if not known:
-                size = storage.nbytes()
-                self.now += size
-                self.peak = max(self.peak, self.now)
-                weakref.finalize(storage, self._freed, size)
-        return out
-
-    def _freed(self, size: int) -> None:
-        self.now -= size
 
 
 def main() -> None:
