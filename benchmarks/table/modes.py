@@ -1,0 +1,96 @@
+"""The ways to calibrate.  A new one is a function here, under ``@mode``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from dc_solver.demo.emoji import Points
+from dc_solver.ratios import calibrate
+
+from . import authors as authors_search
+from .task import Task
+
+
+class Calibrated(NamedTuple):
+    """What a calibration gives.
+
+    ``run(points)`` returns their final latents, each with as many model calls as the task has
+    steps; ``calls`` are those that the calibration took, times the points in each, over the number
+    of search points, with a backward pass as two; ``notes`` go into the results as they are.
+    """
+
+    run: Callable[[Points], torch.Tensor]
+    calls: float
+    notes: dict[str, Any] = {}  # noqa: RUF012
+
+
+Function = Callable[[Task], tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Mode:
+    """``expected(steps)`` is about what ``calls`` will be, for the estimate of the time;
+    ``where(cfg, steps)`` says for which cells it is."""
+
+    name: str
+    function: Function
+    version: str
+    schedulers: tuple[str, ...]
+    expected: Callable[[int], float]
+    where: Callable[[float, int], bool]
+
+    def __call__(self, task: Task) -> Calibrated:
+        return Calibrated(*self.function(task))
+
+
+MODES: dict[str, Mode] = {}
+
+
+def mode(
+    version: str,
+    *,
+    schedulers: tuple[str, ...] = ("simple", "beta"),
+    expected: Callable[[int], float] = lambda steps: 100.0 + 10.0 * steps,
+    where: Callable[[float, int], bool] = lambda cfg, steps: True,
+) -> Callable[[Function], Function]:
+    """Registers a function under its own name.  Results of another ``version`` are run again."""
+
+    def register(function: Function) -> Function:
+        name = function.__name__
+        MODES[name] = Mode(name, function, version, schedulers, expected, where)
+        return function
+
+    return register
+
+
+@mode("1", expected=lambda steps: 110.0 + 5.0 * steps)
+def paper(task: Task) -> Calibrated:
+    """The greedy ratios as ComfyUI's node and the demo search them."""
+    found = calibrate(
+        task.denoiser(),
+        task.start,
+        task.sigmas,
+        schedule=task.model.schedule,
+        check=task.check,
+        extra_args=task.extra_args,
+        cfg=task.cfg,
+    )
+    assert found.report is not None
+    notes = {"ratios": list(found.ratios), "verdict": found.report.verdict}
+    return Calibrated(
+        lambda data: task.sample(data, ratios=found), found.report.calls_per_point, notes
+    )
+
+
+@mode("1", expected=lambda steps: 200.0 + 120.0 * (steps - 3))
+def authors(task: Task) -> Calibrated:
+    """The search of DC-Solver's authors: gradients, 40 iterations a step."""
+    found = authors_search.calibrate(task)
+    return Calibrated(
+        lambda data: task.sample(data, ratios=found.ratios),
+        found.calls,
+        {"ratios": list(found.ratios)},
+    )
