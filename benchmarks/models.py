@@ -22,11 +22,10 @@ from dc_solver.demo.experiment import Experiment
 from dc_solver.demo.network import CONDITION
 from dc_solver.solvers import sample
 from PIL import Image
-from torch import nn
 
 FOLDER = Path(__file__).resolve().parent / "models"
 #: Each model by its name: its data, and what it predicts.
-NAMES = ("emoji_eps", "emoji_flow", "emoji_v", "twemoji_eps")
+NAMES = ("emoji_eps", "emoji_flow", "emoji_v", "twemoji_eps", "digits_flow")
 _CALL = 64
 
 
@@ -39,7 +38,7 @@ def load(name: str, fast: bool = False) -> emoji.Emoji:
     data, kind = _parts(name)
     embedded = data == "emoji" and kind in emoji.KINDS
     model = emoji.read((emoji.DATA if embedded else FOLDER) / f"{name}.safetensors", kind)
-    return dataclasses.replace(model, network=_compiled(model.network)) if fast else model
+    return _compiled(model) if fast else model
 
 
 def points(name: str, seeds: Sequence[int]) -> emoji.Points:
@@ -64,16 +63,16 @@ def _parts(name: str) -> tuple[str, str]:
     return data, kind
 
 
-def _compiled(network: nn.Module) -> nn.Module:
-    """The network compiled for any number of points, its weights as constants."""
-    trial = torch.zeros(4, *emoji.LATENT), torch.zeros(4), torch.zeros(4, CONDITION)
+def _compiled(model: emoji.Emoji) -> emoji.Emoji:
+    """The model with its network compiled for any number of points, the weights as constants."""
+    noise, condition = torch.zeros(2, *emoji.LATENT), torch.zeros(2, CONDITION)
     try:
-        compiled = torch.compile(network, dynamic=True, options={"freezing": True})
-        with torch.no_grad():
-            compiled(*trial)
+        network = torch.compile(model.network, dynamic=True, options={"freezing": True})
+        compiled = dataclasses.replace(model, network=network)
+        compiled.denoiser(1.0)(noise, torch.ones(2), condition)
     except Exception as error:  # whatever a compiler may fail with
         warnings.warn(f"the model is not compiled, and slower: {error}", stacklevel=3)
-        return network
+        return model
     return compiled
 
 
