@@ -55,6 +55,13 @@ class CPR(ForSolver):
         for name, (low, high) in (("steps_range", self.steps_range), ("cfg_range", self.cfg_range)):
             if not (math.isfinite(low) and math.isfinite(high) and low <= high):
                 raise ValueError(f"{name}: expected a lower and an upper end, got {(low, high)}.")
+        learned = next((s for s in self.fitted if s.learned is not None), None)
+        if learned is not None:
+            raise ValueError(
+                f"fitted: expected calibrations of ratios alone, got learned steps for "
+                f"{learned.steps} steps, which hold for no other run; calibrate with quality paper "
+                "or ratios+."
+            )
         self.take_settings()
 
     def predict(self, steps: int, cfg: float) -> RatioSchedule:

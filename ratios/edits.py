@@ -55,9 +55,17 @@ def apply_edits(schedule: RatioSchedule, points: Mapping[int, float]) -> RatioSc
     The first ``dc_order`` ratios are always 1, and there may be fewer steps than when the edits
     were made, as where a file was replaced: points that have no place are left out, and a note says
     so.  Another note says which were set.  The report goes, for it describes other ratios.
+
+    Raises ValueError for learned steps, which were found together with their ratios.
     """
     if not points:
         return schedule
+    if schedule.learned is not None:
+        raise ValueError(
+            f"edits: expected ratios alone, got learned steps (quality {schedule.quality}), which "
+            "hold only with the ratios that they were found with; clear the edits, or calibrate "
+            "with quality paper or ratios+."
+        )
     good = {k: v for k, v in sorted(points.items()) if schedule.dc_order <= k < schedule.steps}
     left = [k for k in sorted(points) if k not in good]
     notes = []

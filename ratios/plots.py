@@ -192,9 +192,10 @@ def comparison_figure(
 
 
 def describe(schedule: RatioSchedule) -> str:
-    """A short name for a curve: steps, scale, where it comes from."""
+    """A short name for a curve: steps, scale, where it comes from, what was learned beside."""
     cfg = "" if schedule.cfg is None else f", CFG {schedule.cfg:g}"
-    return f"{schedule.steps} steps{cfg} ({schedule.origin})"
+    learned = "" if schedule.learned is None else f", learned steps: {schedule.quality}"
+    return f"{schedule.steps} steps{cfg} ({schedule.origin}{learned})"
 
 
 def pixels(figure: Figure) -> np.ndarray:

@@ -208,7 +208,12 @@ class RatioSchedule(ForSolver):
     @property
     def active(self) -> bool:
         """Whether the steps are learned or any ratio differs from 1."""
-        return self.learned is not None or any(ratio != 1.0 for ratio in self.ratios)
+        return self.learned is not None or self.compensates
+
+    @property
+    def compensates(self) -> bool:
+        """Whether any ratio differs from 1."""
+        return any(ratio != 1.0 for ratio in self.ratios)
 
     @property
     def sigmas_to_run(self) -> tuple[float, ...] | None:

@@ -12,6 +12,8 @@ from .schedules import Schedule
 
 #: Steps shorter than this in half-logSNR are a repeated sigma.
 _REPEAT = 1e-5
+#: Two sigmas this close in half-logSNR (5% in sigma) are the same point of a schedule.
+SAME_POINT = 0.05
 #: Where the step from a flow model's pure noise, infinitely long in half-logSNR, is cut.
 FIRST_FLOW_SIGMA = 1.0 - 1e-3
 
@@ -93,6 +95,14 @@ def make_grid(sigmas: torch.Tensor | Sequence[float], schedule: Schedule) -> Gri
                 "grid from a small sigma such as 1e-4."
             )
     return Grid(values, tuple(Point.at(sigma, schedule) for sigma in values))
+
+
+def same_point(a: float, b: float, schedule: Schedule, within: float = SAME_POINT) -> bool:
+    """Whether two sigmas agree within a distance in half-logSNR, or are infinite there alike."""
+    here, there = schedule.half_logsnr(a), schedule.half_logsnr(b)
+    return here == there or (
+        math.isfinite(here) and math.isfinite(there) and abs(here - there) <= within
+    )
 
 
 def finite_part(

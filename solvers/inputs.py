@@ -121,12 +121,16 @@ def check_threshold(threshold: Any) -> float | None:
 
 
 def check_langevin(
-    solver: Solver, langevin: Any, ratios: Sequence[float] | None, samples: int = 1
+    solver: Solver,
+    langevin: Any,
+    ratios: Sequence[float] | None,
+    samples: int = 1,
+    learned: bool = False,
 ) -> Langevin | None:
     """The Langevin steps; None where there are none.
 
-    Raises TypeError for something else, ValueError where they do not go with the solver or with
-    ratios, which were searched on trajectories without noise.
+    Raises TypeError for something else, ValueError where they do not go with the solver, or with
+    ratios or learned steps, which were searched on trajectories without noise.
     """
     if langevin is None:
         return None
@@ -151,7 +155,7 @@ def check_langevin(
             f"langevin: expected a solver of fixed steps, got {solver.name}, whose error estimate "
             "the noise would spoil."
         )
-    if ratios is not None and any(ratio != 1.0 for ratio in ratios):
+    if learned or (ratios is not None and any(ratio != 1.0 for ratio in ratios)):
         raise ValueError(
             "langevin: expected no ratios beside Langevin steps, got some; ratios are searched "
             "without noise and do not fit trajectories with it."

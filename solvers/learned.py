@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from .grid import make_grid, sigma_list
+from .grid import Grid, make_grid, same_point, sigma_list
 from .plan import make_plan
 from .run import run_plan
 from .schedules import Schedule
@@ -65,6 +65,29 @@ class LearnedSteps:
     def steps(self) -> int:
         """The number of steps, ``N``."""
         return len(self.inputs)
+
+
+def learned_over(learned: LearnedSteps, grid: Grid, schedule: Schedule) -> LearnedSteps:
+    """The learned steps from the first sigma of a run's own grid to its last.
+
+    Raises ValueError where the run has another number of steps, or other ends.
+    """
+    ours, theirs = learned.sigmas, grid.sigmas
+    if len(ours) != len(theirs) or not all(
+        same_point(ours[end], theirs[end], schedule) for end in (0, -1)
+    ):
+        raise ValueError(
+            f"ratios: expected a run of {learned.steps} steps from sigma {ours[0]:.6g} to "
+            f"{ours[-1]:.6g}, which the learned steps are for, got {_run(theirs)}; pass the sigmas "
+            "that they were calibrated on, or the learned ones."
+        )
+    told = learned.inputs[0]
+    first = theirs[0] if told == ours[0] else told
+    return replace(
+        learned,
+        sigmas=(theirs[0], *ours[1:-1], theirs[-1]),
+        inputs=(first, *learned.inputs[1:]),
+    )
 
 
 def learned_plan(
@@ -170,6 +193,12 @@ def _checked(changes: Any, steps: int) -> tuple[tuple[float, ...], ...]:
                 f"{i}; take from one output what another gets."
             )
     return rows
+
+
+def _run(sigmas: Sequence[float]) -> str:
+    if len(sigmas) < 2:
+        return "no steps"
+    return f"{len(sigmas) - 1} from {sigmas[0]:.6g} to {sigmas[-1]:.6g}"
 
 
 def _short(values: Sequence[float]) -> str:

@@ -24,6 +24,7 @@ from .inputs import (
     check_tolerance,
 )
 from .langevin import Langevin, generators, langevin_step
+from .learned import LearnedSteps, learned_over, learned_plan
 from .plan import make_plan
 from .registry import get_solver
 from .run import Between, Callback, run_plan
@@ -33,7 +34,10 @@ from .step import Settings
 
 @runtime_checkable
 class SearchedRatios(Protocol):
-    """Ratios with the settings they were searched with (``ratios.RatioSchedule`` is one)."""
+    """Ratios with the settings they were searched with (``ratios.RatioSchedule`` is one).
+
+    One that has ``learned``, :class:`LearnedSteps` or None, runs them.
+    """
 
     @property
     def ratios(self) -> Sequence[float]: ...
@@ -94,7 +98,8 @@ def sample(
         ratios: ``N`` compensation ratios, or a RatioSchedule, whose solver settings then win over
             the arguments.  ``ratios[i]`` compensates the newest output before the update from
             ``sigmas[i]`` to ``sigmas[i + 1]``; 1 leaves it alone, as do steps at which fewer than
-            ``dc_order + 1`` outputs are known.
+            ``dc_order + 1`` outputs are known.  Learned steps of a RatioSchedule replace those
+            between the first and the last of ``sigmas``.
         order: for the solvers that let one choose, from 1 up to their ``max_order``.
         variant: "bh1" or "bh2", UniPC's two B(h).
         dc_order: K, the degree of the compensation: 1, 2 or 3.
@@ -119,7 +124,9 @@ def sample(
         TypeError, ValueError: an argument does not fit, or the model returned NaN or infinity; the
             message says what was expected.
     """
+    learned: LearnedSteps | None = None
     if isinstance(ratios, SearchedRatios):
+        learned = getattr(ratios, "learned", None)
         check_takes_ratios(get_solver(solver))
         if solver not in ("dc_solver", ratios.solver):
             raise ValueError(
@@ -146,13 +153,15 @@ def sample(
     check_state(model, x, schedule)
     check_time(entry, schedule)
     grid = make_grid(sigmas, schedule)
+    if learned is not None:
+        learned = learned_over(learned, grid, schedule)
     checked = None if ratios is None else check_ratios(entry, ratios, grid.steps)
     if checked is None or all(ratio == 1.0 for ratio in checked):
         settings = replace(settings, dc_order=None)
     limits = check_tolerance(tolerance)
     check_report(report)
     calls = Calls(model, x, extra_args, check_threshold(threshold))
-    noisy = check_langevin(entry, langevin, checked, len(x))
+    noisy = check_langevin(entry, langevin, checked, len(x), learned is not None)
     if entry.kind == "adaptive" and grid.steps:
         check_falling(entry, grid)
         state, done = run_adaptive(entry, grid, schedule, limits, calls, x, callback, disable)
@@ -161,7 +170,10 @@ def sample(
         if noisy is not None:
             settings = replace(settings, corrector=False)
             between = _langevin(noisy, calls, schedule, len(x))
-        plan = make_plan(grid, schedule, settings, checked)
+        if learned is not None:
+            plan = learned_plan(learned, schedule, settings, checked)
+        else:
+            plan = make_plan(grid, schedule, settings, checked)
         state = run_plan(plan, calls, x, callback=callback, disable=disable, between=between)
         done = RunReport(calls.count)
     calls.check_finite(grid.steps)
