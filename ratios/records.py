@@ -2,6 +2,9 @@
 
 The reading is the definition of the format.  Every field must be present, known, of its type and
 within its limits; :class:`RecordError` names the one that is not.
+
+Version 2 adds learned steps and a quality.  What has neither is written as version 1, which packs
+from before read.
 """
 
 from __future__ import annotations
@@ -13,17 +16,32 @@ from typing import Any
 
 import numpy as np
 
+from ..solvers import LearnedSteps
 from .cpr import CPR
-from .schedule import VERDICTS, ForSolver, Identity, RatioSchedule, Report, settings_of
+from .schedule import (
+    QUALITIES,
+    VERDICTS,
+    ForSolver,
+    Identity,
+    RatioSchedule,
+    Report,
+    settings_of,
+)
 
 FORMAT = "dc_solver"
-VERSION = 1
+VERSIONS = (1, 2)
 PACK_VERSION = "0.4.0"
 
 MOST_STEPS = 1000
 MOST_FITTED = 256
 _MOST_TEXT = 4096
 _MOST_ITEMS = 10_000
+_LEARNED = ("sigmas", "inputs", "changes")
+#: The report of version 1; what version 2 has beside may be left out.
+_FIRST_REPORT = frozenset({
+    "losses", "losses_plain", "search_calls", "reference_calls", "check_calls", "points",
+    "check_points", "errors", "errors_plain", "errors_dpmpp_2m", "found", "verdict",
+})  # fmt: skip
 
 Arrays = dict[str, np.ndarray]
 Check = Callable[[str, Any], Any]
@@ -35,10 +53,9 @@ class RecordError(ValueError):
 
 def to_record(obj: RatioSchedule | CPR) -> tuple[dict[str, Any], Arrays]:
     """The JSON object and the arrays of a file.  Raises TypeError for another object."""
-    head = {"format": FORMAT, "version": VERSION, "pack": PACK_VERSION}
     if isinstance(obj, RatioSchedule):
         record, arrays = _from_ratios(obj, "")
-        return {**head, "kind": "ratios", **record}, arrays
+        return {**_head("ratios", [record], arrays), **record}, arrays
     if isinstance(obj, CPR):
         arrays = {"coefficients": np.array(obj.coefficients, dtype=np.float64)}
         fitted = []
@@ -54,25 +71,27 @@ def to_record(obj: RatioSchedule | CPR) -> tuple[dict[str, Any], Arrays]:
             "identity": asdict(obj.identity),
             "fitted": fitted,
         }
-        return {**head, "kind": "cpr", **record}, arrays
+        return {**_head("cpr", fitted, arrays), **record}, arrays
     raise TypeError(f"save: expected a RatioSchedule or a CPR, got {type(obj).__name__}.")
 
 
 def from_record(record: dict[str, Any], arrays: Arrays) -> RatioSchedule | CPR:
     """The object of a file.  Raises RecordError."""
     record = dict(record)
-    for key, expected in (("format", FORMAT), ("version", VERSION)):
-        got = record.pop(key, None)
-        if got != expected or type(got) is not type(expected):
-            raise RecordError(f"{key}: expected {expected!r}, got {got!r}")
+    got, version = record.pop("format", None), record.pop("version", None)
+    if got != FORMAT:
+        raise RecordError(f"format: expected {FORMAT!r}, got {got!r}")
+    if version not in VERSIONS or type(version) is not int:
+        expected = " or ".join(map(str, VERSIONS))
+        raise RecordError(f"version: expected {expected}, got {version!r}")
     _text("pack", record.pop("pack", None))
     kind = record.pop("kind", None)
     arrays = dict(arrays)
     try:
         if kind == "ratios":
-            result: RatioSchedule | CPR = _to_ratios(record, arrays, "")
+            result: RatioSchedule | CPR = _to_ratios(record, arrays, "", version)
         elif kind == "cpr":
-            result = _to_cpr(record, arrays)
+            result = _to_cpr(record, arrays, version)
         else:
             raise RecordError(f"kind: expected 'ratios' or 'cpr', got {kind!r}")
     except RecordError:
@@ -84,11 +103,25 @@ def from_record(record: dict[str, Any], arrays: Arrays) -> RatioSchedule | CPR:
     return result
 
 
+def _head(kind: str, records: list[dict[str, Any]], arrays: Arrays) -> dict[str, Any]:
+    """What stands before these records of ratios, with the first version that has all of them."""
+    new = any(
+        "quality" in record or not (record["report"] or {}).keys() <= _FIRST_REPORT
+        for record in records
+    )
+    learned = any("learned." in name for name in arrays)
+    version = 2 if new or learned else 1
+    return {"format": FORMAT, "version": version, "pack": PACK_VERSION, "kind": kind}
+
+
 def _from_ratios(obj: RatioSchedule, prefix: str) -> tuple[dict[str, Any], Arrays]:
     arrays = {f"{prefix}ratios": np.array(obj.ratios, dtype=np.float64)}
     if obj.sigmas is not None:
         arrays[f"{prefix}sigmas"] = np.array(obj.sigmas, dtype=np.float64)
-    report = None if obj.report is None else asdict(obj.report)
+    for name in _LEARNED if obj.learned is not None else ():
+        value = getattr(obj.learned, name)
+        if value is not None:
+            arrays[f"{prefix}learned.{name}"] = np.array(value, dtype=np.float64)
     record = {
         "steps": obj.steps,
         "start": obj.start,
@@ -96,34 +129,38 @@ def _from_ratios(obj: RatioSchedule, prefix: str) -> tuple[dict[str, Any], Array
         "origin": obj.origin,
         "settings": _from_settings(obj),
         "identity": asdict(obj.identity),
-        "report": report,
+        "report": None if obj.report is None else _from_report(obj.report),
         "notes": list(obj.notes),
     }
+    if obj.quality != QUALITIES[0]:
+        record["quality"] = obj.quality
     return record, arrays
 
 
-def _to_ratios(record: dict[str, Any], arrays: Arrays, prefix: str) -> RatioSchedule:
-    values = _read(
-        record,
-        {
-            "steps": _whole(0, MOST_STEPS),
-            "start": _optional(_number),
-            "cfg": _optional(_number),
-            "origin": _text,
-            "settings": _settings,
-            "identity": _identity,
-            "report": _optional(_report),
-            "notes": _list_of(_text),
-        },
-    )
+def _to_ratios(record: dict[str, Any], arrays: Arrays, prefix: str, version: int) -> RatioSchedule:
+    checks: dict[str, Check] = {
+        "steps": _whole(0, MOST_STEPS),
+        "start": _optional(_number),
+        "cfg": _optional(_number),
+        "origin": _text,
+        "settings": _settings,
+        "identity": _identity,
+        "report": _optional(_first_report if version == 1 else _report),
+        "notes": _list_of(_text),
+    }
+    if version > 1:
+        record = {"quality": QUALITIES[0], **record}
+        checks["quality"] = _text
+    values = _read(record, checks)
     steps = values.pop("steps")
     settings = values.pop("settings")
+    learned = _to_learned(arrays, prefix, steps) if version > 1 else None
     ratios = _array(arrays, f"{prefix}ratios", steps)
     sigmas = _array(arrays, f"{prefix}sigmas", steps + 1) if f"{prefix}sigmas" in arrays else None
-    return RatioSchedule(ratios=ratios, sigmas=sigmas, **settings, **values)
+    return RatioSchedule(ratios=ratios, sigmas=sigmas, learned=learned, **settings, **values)
 
 
-def _to_cpr(record: dict[str, Any], arrays: Arrays) -> CPR:
+def _to_cpr(record: dict[str, Any], arrays: Arrays, version: int) -> CPR:
     values = _read(
         record,
         {
@@ -137,18 +174,32 @@ def _to_cpr(record: dict[str, Any], arrays: Arrays) -> CPR:
     )
     settings = values.pop("settings")
     fitted = tuple(
-        _to_ratios(part, arrays, f"fitted.{k}.") for k, part in enumerate(values.pop("fitted"))
+        _to_ratios(part, arrays, f"fitted.{k}.", version)
+        for k, part in enumerate(values.pop("fitted"))
     )
     coefficients = _array(arrays, "coefficients", 36)
     return CPR(coefficients=coefficients, fitted=fitted, **settings, **values)
 
 
-def _array(arrays: Arrays, name: str, size: int) -> tuple[float, ...]:
+def _to_learned(arrays: Arrays, prefix: str, steps: int) -> LearnedSteps | None:
+    """The learned steps, where there are some; all but their changes must be there."""
+    names = {part: f"{prefix}learned.{part}" for part in _LEARNED}
+    if not arrays.keys() & set(names.values()):
+        return None
+    sigmas = _array(arrays, names["sigmas"], steps + 1)
+    inputs = _array(arrays, names["inputs"], steps)
+    changes = None
+    if names["changes"] in arrays:
+        changes = _array(arrays, names["changes"], steps, steps)
+    return LearnedSteps(sigmas, inputs, changes)
+
+
+def _array(arrays: Arrays, name: str, *shape: int) -> tuple[Any, ...]:
     if name not in arrays:
         raise RecordError(f"expected a tensor {name!r}, got none")
     array = arrays.pop(name)
-    if array.shape != (size,):
-        raise RecordError(f"tensor {name!r}: expected shape ({size},), got {array.shape}")
+    if array.shape != shape:
+        raise RecordError(f"tensor {name!r}: expected shape {shape}, got {array.shape}")
     return tuple(array.tolist())
 
 
@@ -206,11 +257,30 @@ def _identity(name: str, value: Any) -> Identity:
     return Identity(**_read({"lora": None, "guidance": None, **_object(name, value)}, checks))
 
 
+def _from_report(report: Report) -> dict[str, Any]:
+    """The report; what it has beside that of version 1 is left out where it says nothing."""
+    values = asdict(report)
+    new = [field for field in fields(Report) if field.name not in _FIRST_REPORT]
+    for field in new:
+        if values[field.name] == field.default:
+            del values[field.name]
+    return values
+
+
+def _first_report(name: str, value: Any) -> Report:
+    for field in _object(name, value):
+        if field not in _FIRST_REPORT:
+            raise RecordError(f"unknown field {field[:80]!r}")
+    return _report(name, value)
+
+
 def _report(name: str, value: Any) -> Report:
     numbers = _list_of(_number)
     count = _whole(0, 10**9)
     checks: dict[str, Check] = {
-        field.name: count if field.type == "int" else numbers for field in fields(Report)
+        field.name: count if field.type == "int" else numbers
+        for field in fields(Report)
+        if field.name in _FIRST_REPORT or field.name in _object(name, value)
     }
     checks["verdict"] = _text
     values = _read(_object(name, value), checks)

@@ -8,6 +8,7 @@ import os
 import pickle
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,11 @@ from dc_solver.ratios import (
     load,
     save,
 )
+from dc_solver.ratios import records as records_module
 from dc_solver.ratios.files import MOST_BYTES, parse
-from dc_solver.ratios.records import to_record
+from dc_solver.ratios.records import PACK_VERSION, to_record
+from dc_solver.ratios.schedule import QUALITIES
+from dc_solver.solvers import LearnedSteps
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save as tensors_to_bytes
@@ -36,6 +40,15 @@ SCHEDULE = RatioSchedule(
     identity=Identity(fingerprint="abc", latent_shape=(4, 8, 8), seeds=(1, 2)),
     report=Report(losses=(0.1, 0.2, 0.3, 0.4), points=5, verdict="better"),
     notes=("a note",),
+)
+LEARNED = replace(
+    SCHEDULE,
+    quality="full",
+    learned=LearnedSteps(
+        (14.0, 6.0, 2.5, 0.7, 0.0),
+        (14.0, 5.8, 2.4, 0.71),
+        ((0.0,) * 4, (0.25, -0.25, 0.0, 0.0), (0.1, 0.2, -0.3, 0.0), (0.0, 0.5, 0.5, -1.0)),
+    ),
 )
 REGRESSION = CPR(
     coefficients=tuple(0.1 * k for k in range(36)),
@@ -108,6 +121,31 @@ def schedules(draw: st.DrawFn) -> RatioSchedule:
     )
 
 
+@st.composite
+def learned_schedules(draw: st.DrawFn) -> RatioSchedule:
+    steps = draw(st.integers(1, 8))
+    inner = st.floats(min_value=1e-6, max_value=1e6)
+    many = st.lists(inner, min_size=2 * steps + 2, max_size=2 * steps + 2, unique=True)
+    values = sorted(draw(many), reverse=True)
+    own = (*values[: 2 * steps : 2], draw(st.sampled_from([0.0, values[-1]])))
+    host = (own[0], *values[3 : 2 * steps + 1 : 2], own[-1])
+    inputs = tuple(draw(st.lists(inner, min_size=steps, max_size=steps)))
+    weights = st.lists(st.floats(-10.0, 10.0), min_size=steps, max_size=steps)
+    changes = np.tril(draw(st.lists(weights, min_size=steps, max_size=steps)), -1)
+    changes -= np.diag(changes.sum(axis=1))
+    changes[0, 0] = 0.0
+    chosen = draw(st.sampled_from([None, tuple(map(tuple, changes.tolist()))]))
+    return RatioSchedule(
+        ratios=tuple(draw(st.lists(finite, min_size=steps, max_size=steps))),
+        sigmas=host,
+        cfg=draw(st.one_of(st.none(), finite)),
+        identity=draw(identities),
+        report=draw(st.one_of(st.none(), reports)),
+        learned=LearnedSteps(own, draw(st.sampled_from([(), inputs])), chosen),
+        quality=draw(st.sampled_from(QUALITIES)),
+    )
+
+
 def pair(values: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, Any]]:
     return st.tuples(values, values).map(lambda two: (min(two), max(two)))
 
@@ -130,6 +168,12 @@ quick = settings(
 @quick
 @given(schedules())
 def test_a_schedule_comes_back_as_it_was(tmp_path: Path, obj: RatioSchedule) -> None:
+    assert load(save(obj, tmp_path / "a.safetensors")) == obj
+
+
+@quick
+@given(learned_schedules())
+def test_learned_steps_come_back_as_they_were(tmp_path: Path, obj: RatioSchedule) -> None:
     assert load(save(obj, tmp_path / "a.safetensors")) == obj
 
 
@@ -160,7 +204,11 @@ def test_garbage_is_refused_and_nothing_else_is_raised(tmp_path: Path, content: 
 
 GOOD = {
     name: tensors_to_bytes(arrays, metadata={"dc_solver": json.dumps(record)})
-    for name, (record, arrays) in (("ratios", to_record(SCHEDULE)), ("cpr", to_record(REGRESSION)))
+    for name, (record, arrays) in (
+        ("ratios", to_record(SCHEDULE)),
+        ("learned", to_record(LEARNED)),
+        ("cpr", to_record(REGRESSION)),
+    )
 }
 
 
@@ -233,7 +281,66 @@ def no_tensor(name: str) -> Callable[[Any, dict[str, np.ndarray]], None]:
 
 def test_an_unedited_file_is_read() -> None:
     assert parse(rebuilt(SCHEDULE)) == SCHEDULE
+    assert parse(rebuilt(LEARNED)) == LEARNED
     assert parse(rebuilt(REGRESSION)) == REGRESSION
+
+
+def test_what_is_not_new_is_written_as_the_first_packs_read_it() -> None:
+    """Version 1, word for word; version 2 for what they do not know."""
+    record, arrays = to_record(SCHEDULE)
+    first = {
+        "format": "dc_solver", "version": 1, "pack": PACK_VERSION, "kind": "ratios", "steps": 4,
+        "start": 14.0, "cfg": 4.5, "origin": "calibrated",
+        "settings": {
+            "solver": "dc_solver", "order": 2, "variant": "bh2", "dc_order": 2, "variable": "t",
+            "lower_order": True, "first_corrector": True,
+        },
+        "identity": {
+            "fingerprint": "abc", "model_class": None, "prediction": None, "lora": None,
+            "guidance": None, "scheduler": None, "latent_shape": [4, 8, 8], "seeds": [1, 2],
+            "prompts_hash": None,
+        },
+        "report": {
+            "losses": [0.1, 0.2, 0.3, 0.4], "losses_plain": [], "search_calls": 0,
+            "reference_calls": 0, "check_calls": 0, "points": 5, "check_points": 0, "errors": [],
+            "errors_plain": [], "errors_dpmpp_2m": [], "found": [], "verdict": "better",
+        },
+        "notes": ["a note"],
+    }  # fmt: skip
+    assert json.dumps(record) == json.dumps(first)
+    assert {name: tuple(array.tolist()) for name, array in arrays.items()} == {
+        "ratios": SCHEDULE.ratios, "sigmas": SCHEDULE.sigmas,
+    }  # fmt: skip
+
+    record, arrays = to_record(LEARNED)
+    assert json.dumps(record) == json.dumps({**first, "version": 2, "quality": "full"})
+    assert {name: array.shape for name, array in arrays.items()} == {
+        "ratios": (4,), "sigmas": (5,), "learned.sigmas": (5,), "learned.inputs": (4,),
+        "learned.changes": (4, 4),
+    }  # fmt: skip
+    searched = replace(SCHEDULE, quality="ratios+")
+    assert json.dumps(to_record(searched)[0]) == json.dumps(
+        {**first, "version": 2, "quality": "ratios+"}
+    )
+    record, _ = to_record(replace(LEARNED, quality="paper"))
+    assert json.dumps(record) == json.dumps({**first, "version": 2})
+    versions = [to_record(replace(REGRESSION, fitted=(s,)))[0]["version"]
+                for s in (SCHEDULE, searched)]  # fmt: skip
+    assert versions == [1, 2]
+
+
+def test_a_report_may_grow_and_older_files_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A field that the first version lacks is written where it says something."""
+    first = records_module._FIRST_REPORT - {"check_calls"}
+    monkeypatch.setattr(records_module, "_FIRST_REPORT", first)
+    record, _ = to_record(SCHEDULE)
+    assert record["version"] == 1 and "check_calls" not in record["report"]
+    assert parse(rebuilt(SCHEDULE)) == SCHEDULE
+    assert SCHEDULE.report is not None
+    newer = replace(SCHEDULE, report=replace(SCHEDULE.report, check_calls=3))
+    assert to_record(newer)[0]["version"] == 2 and parse(rebuilt(newer)) == newer
+    with pytest.raises(ValueError, match="unknown field 'check_calls'"):
+        parse(rebuilt(newer, put("version", value=1)))
 
 
 REFUSED: list[tuple[str, Any, str]] = [
@@ -248,9 +355,13 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("missing kind", drop("kind"), "kind: expected"),
     ("unknown kind", put("kind", value="lora"), "kind: expected .* got 'lora'"),
     ("format", put("format", value="other"), "format: expected 'dc_solver', got 'other'"),
-    ("version above", put("version", value=2), "version: expected 1, got 2"),
-    ("version true", put("version", value=True), "version: expected 1, got True"),
-    ("version missing", drop("version"), "version: expected 1, got None"),
+    ("version above", put("version", value=3), "version: expected 1 or 2, got 3"),
+    ("version true", put("version", value=True), "version: expected 1 or 2, got True"),
+    ("version float", put("version", value=1.0), "version: expected 1 or 2, got 1.0"),
+    ("version list", put("version", value=[1]), r"version: expected 1 or 2, got \[1\]"),
+    ("version missing", drop("version"), "version: expected 1 or 2, got None"),
+    ("quality", put("quality", value="full"), "unknown field 'quality'"),
+    ("learned", tensor("learned.sigmas", SCHEDULE.sigmas), "unknown tensor 'learned.sigmas'"),
     ("cfg text", put("cfg", value="4"), "cfg: expected a number"),
     ("cfg bool", put("cfg", value=True), "cfg: expected a number"),
     ("cfg huge", put("cfg", value=10**400), "cfg: expected a finite number"),
@@ -291,6 +402,29 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("ratios rank", tensor("ratios", np.ones((4, 1))), r"got \(4, 1\)"),
     ("sigmas length", tensor("sigmas", np.ones(4)), r"'sigmas': expected shape \(5,\)"),
 ]
+REFUSED_LEARNED: list[tuple[str, Any, str]] = [
+    ("version 1", put("version", value=1), "unknown field 'quality'"),
+    ("quality", put("quality", value="best"), "quality: expected one of .* got 'best'"),
+    ("quality 1", put("quality", value=1), "quality: expected a text"),
+    ("unknown", tensor("learned.times", [1.0]), "unknown tensor 'learned.times'"),
+    ("no sigmas", no_tensor("learned.sigmas"), "expected a tensor 'learned.sigmas', got none"),
+    ("no inputs", no_tensor("learned.inputs"), "expected a tensor 'learned.inputs', got none"),
+    ("no grid", no_tensor("sigmas"), "learned: expected the sigmas of the host's grid"),
+    ("sigmas length", tensor("learned.sigmas", np.ones(4)), r"expected shape \(5,\), got \(4,\)"),
+    ("inputs rank", tensor("learned.inputs", np.ones((4, 1))), r"expected shape \(4,\)"),
+    ("changes length", tensor("learned.changes", np.ones(16)), r"shape \(4, 4\), got \(16,\)"),
+    ("changes rank", tensor("learned.changes", np.ones((4, 4, 1))), r"shape \(4, 4\)"),
+    ("changes empty", tensor("learned.changes", np.ones((0, 0))), r"shape \(4, 4\)"),
+    ("upper", tensor("learned.changes", np.eye(4, k=1)), "learned changes: expected 0 after"),
+    ("sum", tensor("learned.changes", np.eye(4)), "learned changes: .* sum to 0"),
+    ("NaN", tensor("learned.inputs", [np.nan] * 4), "'learned.inputs': expected finite"),
+    ("float32", tensor("learned.sigmas", np.ones(5, np.float32)), "expected float64, got float32"),
+    ("rising", tensor("learned.sigmas", [1.0, 2.0, 3.0, 4.0, 5.0]), "sigmas: expected falling"),
+    ("ends", tensor("learned.sigmas", [9.0, 3.0, 2.0, 1.0, 0.0]), "learned: expected the first"),
+    ("input 0", tensor("learned.inputs", [1.0, 1.0, 0.0, 1.0]), "inputs: expected sigmas above 0"),
+    ("missing in report", drop("report", "points"), "expected a field 'points'"),
+    ("unknown in report", put("report", "score", value=1), "unknown field 'score'"),
+]
 REFUSED_CPR: list[tuple[str, Any, str]] = [
     ("coefficients", tensor("coefficients", np.ones(35)), r"expected shape \(36,\)"),
     ("no coefficients", no_tensor("coefficients"), "expected a tensor 'coefficients'"),
@@ -303,6 +437,8 @@ REFUSED_CPR: list[tuple[str, Any, str]] = [
     ("inside fitted", put("fitted", 0, "extra", value=1), "unknown field 'extra'"),
     ("fitted dropped", put("fitted", value=[]), "unknown tensor 'fitted"),
     ("fitted NaN", tensor("fitted.0.ratios", [np.nan] * 4), "expected finite numbers"),
+    ("fitted learned", tensor("fitted.0.learned.sigmas", SCHEDULE.sigmas), "unknown tensor"),
+    ("fitted quality", put("fitted", 0, "quality", value="full"), "unknown field 'quality'"),
 ]
 
 
@@ -310,6 +446,10 @@ REFUSED_CPR: list[tuple[str, Any, str]] = [
     ("obj", "edit", "message"),
     [
         *(pytest.param(SCHEDULE, edit, words, id=name) for name, edit, words in REFUSED),
+        *(
+            pytest.param(LEARNED, edit, words, id=f"learned {name}")
+            for name, edit, words in REFUSED_LEARNED
+        ),
         *(pytest.param(REGRESSION, edit, words, id=f"cpr {n}") for n, edit, words in REFUSED_CPR),
     ],
 )
@@ -323,6 +463,29 @@ def test_what_does_not_fit_is_refused_by_name(
         load(path)
     assert str(caught.value).startswith("odd.safetensors: ")
     assert path.read_bytes() == content
+
+
+def test_learned_steps_in_a_regression_are_refused() -> None:
+    def edit(record: Any, arrays: dict[str, np.ndarray]) -> None:
+        record["version"] = 2
+        arrays["fitted.0.learned.sigmas"] = np.array(SCHEDULE.sigmas)
+        arrays["fitted.0.learned.inputs"] = np.array(SCHEDULE.sigmas)[:-1]
+
+    with pytest.raises(ValueError, match="fitted: expected calibrations of ratios alone"):
+        parse(rebuilt(REGRESSION, edit))
+
+
+def test_changes_of_more_steps_than_are_run_are_refused() -> None:
+    def edit(record: Any, arrays: dict[str, np.ndarray]) -> None:
+        record["steps"] = 65
+        sigmas = np.linspace(14.0, 0.0, 66)
+        arrays |= {
+            "ratios": np.ones(65), "sigmas": sigmas, "learned.sigmas": sigmas,
+            "learned.inputs": sigmas[:-1], "learned.changes": np.zeros((65, 65)),
+        }  # fmt: skip
+
+    with pytest.raises(ValueError, match="learned changes: expected at most 64 steps, got 65"):
+        parse(rebuilt(LEARNED, edit))
 
 
 def framed(header: str, data: bytes = b"") -> bytes:
