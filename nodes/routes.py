@@ -112,7 +112,8 @@ def _drawn(found: RatioSchedule, points: dict[int, float]) -> dict[str, Any]:
         "before": list(found.ratios),
         "ratios": list(edited.ratios),
         "edited": [k for k in sorted(points) if found.dc_order <= k < found.steps],
-        "sigmas": None if found.sigmas is None else list(found.sigmas),
+        "sigmas": None if found.sigmas_to_run is None else list(found.sigmas_to_run),
+        "learned": found.learned is not None,
         "notes": list(edited.notes),
         "warnings": [note for note in edited.notes if not note.startswith(BY_HAND)],
     }

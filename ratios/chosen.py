@@ -10,7 +10,7 @@ from ..solvers import RunReport, get_solver
 from .lookup import SAME_CFG, Choice, Entry, Run, choose, with_grid
 from .matching import carry_over
 from .schedule import RatioSchedule
-from .text import base_of, label_of
+from .text import base_of, counted, label_of, listed
 
 
 def choose_ratios(
@@ -87,7 +87,19 @@ def told(choice: Choice, solver: str = "dc_solver", corrector: bool | None = Non
     if not ratios.active:
         return f"ratios of 1: plain {base_of(ratios)}{notes}"
     of = "" if ratios.solver == "dc_solver" else f"{ratios.solver}, "
-    return f"{of}ratios {numbers(ratios.ratios)}{notes}"
+    return f"{of}{_what(ratios)}{notes}"
+
+
+def _what(ratios: RatioSchedule) -> str:
+    """The numbers that run."""
+    if ratios.learned is None:
+        return f"ratios {numbers(ratios.ratios)}"
+    cfg = "" if ratios.cfg is None else f" at CFG {ratios.cfg:g}"
+    beside = f", ratios {numbers(ratios.ratios)}" if ratios.compensates else ""
+    return (
+        f"learned steps ({ratios.quality}) for {counted(ratios.steps)}{cfg}, sigmas "
+        f"{listed(ratios.learned.sigmas)}{beside}"
+    )
 
 
 def numbers(ratios: Sequence[float]) -> str:
@@ -97,10 +109,15 @@ def numbers(ratios: Sequence[float]) -> str:
 def record(choice: Choice, solver: str = "dc_solver", text: str = "") -> dict[str, Any]:
     """The choice as it is saved with an image, ``text`` being what was told of it."""
     if choice.ratios is None:
-        return {"told": text, "solver": solver, "ratios": None, "source": choice.source}
+        return {
+            "told": text, "solver": solver, "ratios": None, "quality": None,
+            "source": choice.source,
+        }  # fmt: skip
     ratios = [round(ratio, 6) for ratio in choice.ratios.ratios]
     return {
-        "told": text, "solver": choice.ratios.solver, "ratios": ratios, "source": choice.source,
+        "told": text, "solver": choice.ratios.solver, "ratios": ratios,
+        "quality": choice.ratios.quality if choice.ratios.active else None,
+        "source": choice.source,
     }  # fmt: skip
 
 

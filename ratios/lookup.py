@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ..solvers import Schedule
+from ..solvers.grid import SAME_POINT, same_point
 from .cpr import CPR
 from .fingerprint import MERGE
-from .matching import SAME_POINT, part_at, place_of, same_grid
+from .matching import part_at, place_of, same_grid, whole_run
 from .schedule import Identity, RatioSchedule, settings_of
 from .text import counted
 
@@ -62,8 +63,11 @@ def choose(library: Iterable[Entry], run: Run) -> Choice:
 
     A calibration serves runs of its model, solver settings, guidance and CFG over its sigmas (each
     within 1%) or over a part of them; a CPR those within its range whose sigmas are, within 5%,
-    those of its schedule family or a part of them.  One that was made with the same LoRA comes
-    before others, then one of the same latent size, then the first in the library.
+    those of its schedule family or a part of them.  Learned steps serve whole runs alone, over
+    their grid or over the learned sigmas.  One that was made with the same LoRA comes before
+    others, then one of the same latent size, then the one that left least of the error
+    (``report.gain``; ratios that were not checked, or kept at 1, count as 1), then the first in the
+    library, which is the newest.
     """
     here = run.identity
     if here.fingerprint is None:
@@ -83,7 +87,7 @@ def choose(library: Iterable[Entry], run: Run) -> Choice:
     fitting = [
         entry for entry in of_model if _same_solver(entry[1], run) and _same_lora(entry[1], run)
     ]
-    fitting.sort(key=lambda entry: _distance(entry[1].identity, here))
+    fitting.sort(key=lambda entry: (*_distance(entry[1].identity, here), _gain(entry[1])))
     for find in (_calibration, _prediction):
         for whole in (True, False):
             for name, found in fitting:
@@ -131,7 +135,7 @@ def with_grid(ratios: RatioSchedule, run_grid: GridOf, schedule: Schedule) -> Ra
     grid = run_grid(name, ratios.steps)
     if grid is None or len(grid) != ratios.steps + 1:
         return ratios
-    if not same_grid([grid[0]], [ratios.start], schedule, SAME_POINT):
+    if not same_point(grid[0], ratios.start, schedule):
         return ratios
     return replace(ratios, sigmas=tuple(grid))
 
@@ -165,10 +169,12 @@ def _fitted(known: RatioSchedule, run: Run, whole: bool, within: float) -> Ratio
     """The ratios where the run is over their sigmas, or over a part of them long enough to act."""
     if known.sigmas is None or (len(known.sigmas) == len(run.sigmas)) != whole:
         return None
-    place = place_of(run.sigmas, known.sigmas, run.schedule, within)
-    if place is None or (not whole and run.steps <= known.dc_order):
+    if whole:
+        return known if whole_run(known, run.sigmas, run.schedule, within) else None
+    if known.learned is not None or run.steps <= known.dc_order:
         return None
-    return known if whole else part_at(known, run.sigmas, place)
+    place = place_of(run.sigmas, known.sigmas, run.schedule, within)
+    return None if place is None else part_at(known, run.sigmas, place)
 
 
 def _family(cpr: CPR, run: Run) -> Callable[[int], Sequence[float] | None] | None:
@@ -215,6 +221,13 @@ def _distance(there: Identity, here: Identity) -> tuple[bool, bool]:
     return (there.lora != here.lora, there.latent_shape != here.latent_shape)
 
 
+def _gain(found: RatioSchedule | CPR) -> float:
+    """How much of the error without ratios is left."""
+    if isinstance(found, CPR) or not found.active or found.report is None:
+        return 1.0
+    return 1.0 if found.report.gain is None else found.report.gain
+
+
 def _differences(there: Identity, here: Identity) -> list[str]:
     notes = []
     if there.lora != here.lora:
@@ -235,6 +248,8 @@ def _label(found: RatioSchedule | CPR) -> str:
         cfg = f"CFG {found.cfg_range[0]:g} to {found.cfg_range[1]:g}"
     else:
         steps = counted(found.steps)
+        if found.learned is not None:
+            steps = f"learned steps for whole runs of {steps}"
         cfg = "any CFG" if found.cfg is None else f"CFG {found.cfg:g}"
     on = f" on {found.identity.scheduler}" if found.identity.scheduler else ""
     beside = f" with {found.identity.guidance}" if found.identity.guidance else ""

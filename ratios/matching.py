@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 from ..solvers import Schedule
+from ..solvers.grid import SAME_POINT, same_point
 from .schedule import RatioSchedule
 from .text import base_of, counted
-
-#: Two sigmas this close in half-logSNR (5% in sigma) are the same point of a schedule.
-SAME_POINT = 0.05
 
 
 def carry_over(found: RatioSchedule, sigmas: Sequence[float], schedule: Schedule) -> RatioSchedule:
@@ -21,6 +18,9 @@ def carry_over(found: RatioSchedule, sigmas: Sequence[float], schedule: Schedule
     steps where that grid is not known.  A run over a part of it (img2img, a start or end step)
     gets, for each step that is a step of that grid, its ratio.  Other steps get 1, and so do the
     first ``dc_order``, at which too few outputs are known for compensation to act.
+
+    Learned steps are for runs over the whole grid, or over the learned sigmas themselves; any other
+    runs plain.
     """
     values = [float(sigma) for sigma in sigmas]
     steps = max(len(values) - 1, 0)
@@ -28,14 +28,21 @@ def carry_over(found: RatioSchedule, sigmas: Sequence[float], schedule: Schedule
         if steps != found.steps:
             reason = f"the ratios are for {counted(found.steps)} and this run has {steps}"
             return _plain(found, values, reason)
-        if found.start is not None and not _same_point(found.start, values[0], schedule):
+        if found.start is not None and not same_point(found.start, values[0], schedule):
             reason = f"the ratios are for runs from sigma {found.start:.4g}, not {values[0]:.4g}"
             return _plain(found, values, reason)
         return found
     known = list(zip(found.sigmas, found.sigmas[1:]))
     wanted = list(zip(values, values[1:]))
-    if same_grid(found.sigmas, values, schedule):
+    if whole_run(found, values, schedule):
         return found
+    if found.learned is not None:
+        return _plain(
+            found,
+            values,
+            f"learned steps hold for whole runs, these for {_grid_of(found)}; for image to image "
+            "use a calibration of quality paper or ratios+",
+        )
     ratios: list[float] = []
     hits = 0
     for step in wanted:
@@ -44,19 +51,21 @@ def carry_over(found: RatioSchedule, sigmas: Sequence[float], schedule: Schedule
         ratios.append(found.ratios[at] if at is not None and acts else 1.0)
         hits += acts
     if hits == 0:
-        known_grid = counted(found.steps)
-        if found.identity.scheduler:
-            known_grid += f" on {found.identity.scheduler}"
         return _plain(
             found,
             values,
-            f"the ratios are for {known_grid}, and the sigmas of this run of {counted(steps)} are "
-            "others: another schedule, denoise or shift; calibrate or predict for it",
+            f"the ratios are for {_grid_of(found)}, and the sigmas of this run of {counted(steps)} "
+            "are others: another schedule, denoise or shift; calibrate or predict for it",
         )
     note = f"{hits} of {steps} steps have the ratio of the same step of the calibrated grid"
     return replace(
         found, ratios=tuple(ratios), sigmas=tuple(values), report=None, notes=(*found.notes, note)
     )
+
+
+def _grid_of(found: RatioSchedule) -> str:
+    on = f" on {found.identity.scheduler}" if found.identity.scheduler else ""
+    return f"{counted(found.steps)}{on}"
 
 
 def _plain(found: RatioSchedule, sigmas: list[float], reason: str) -> RatioSchedule:
@@ -67,6 +76,7 @@ def _plain(found: RatioSchedule, sigmas: list[float], reason: str) -> RatioSched
         ratios=(1.0,) * count,
         sigmas=tuple(sigmas) if sigmas else None,
         report=None,
+        learned=None,
         notes=(*found.notes, note),
     )
 
@@ -85,11 +95,19 @@ def part_at(found: RatioSchedule, sigmas: Sequence[float], place: int) -> RatioS
     )
 
 
+def whole_run(
+    found: RatioSchedule, sigmas: Sequence[float], schedule: Schedule, within: float = SAME_POINT
+) -> bool:
+    """Whether a run is over all of the grid that it was calibrated on, or over its learned one."""
+    grids = (found.sigmas, found.sigmas_to_run)
+    return any(grid is not None and same_grid(grid, sigmas, schedule, within) for grid in grids)
+
+
 def same_grid(
     a: Sequence[float], b: Sequence[float], schedule: Schedule, within: float = SAME_POINT
 ) -> bool:
     """Whether two grids agree in every sigma, within a distance in half-logSNR."""
-    return len(a) == len(b) and all(_same_point(x, y, schedule, within) for x, y in zip(a, b))
+    return len(a) == len(b) and all(same_point(x, y, schedule, within) for x, y in zip(a, b))
 
 
 def place_of(
@@ -99,10 +117,3 @@ def place_of(
     count = len(part)
     starts = range(len(grid) - count + 1)
     return next((k for k in starts if same_grid(part, grid[k : k + count], schedule, within)), None)
-
-
-def _same_point(a: float, b: float, schedule: Schedule, within: float = SAME_POINT) -> bool:
-    here, there = schedule.half_logsnr(a), schedule.half_logsnr(b)
-    return here == there or (
-        math.isfinite(here) and math.isfinite(there) and abs(here - there) <= within
-    )

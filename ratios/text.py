@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ..solvers import SOLVERS
+from ..solvers import SOLVERS, LearnedSteps
 from .cpr import CPR
 from .schedule import ForSolver, RatioSchedule, Report
+
+_MOST_LISTED = 13
 
 
 def describe_ratios(schedule: RatioSchedule) -> str:
@@ -16,11 +18,16 @@ def describe_ratios(schedule: RatioSchedule) -> str:
     scheduler = schedule.identity.scheduler
     grid = f" on {scheduler}" if scheduler else ""
     of = "DC-Solver" if schedule.solver == "dc_solver" else label_of(schedule.solver)
-    lines = [f"{of} ratios: {counted(schedule.steps)} at {cfg}{grid}, {schedule.origin}"]
+    what = "ratios" if schedule.learned is None else "learned steps"
+    quality = "" if schedule.quality == "paper" else f" (quality {schedule.quality})"
+    lines = [f"{of} {what}: {counted(schedule.steps)} at {cfg}{grid}, {schedule.origin}{quality}"]
     report = schedule.report
     if report is not None:
         lines += _gain(report, base_of(schedule))
-    lines.append("ratios: " + "  ".join(f"{ratio:.3f}" for ratio in schedule.ratios))
+    if schedule.learned is not None:
+        lines += _learned(schedule.learned)
+    if schedule.learned is None or schedule.compensates:
+        lines.append("ratios: " + "  ".join(f"{ratio:.3f}" for ratio in schedule.ratios))
     if report is not None:
         calls = report.calls
         lines.append(
@@ -36,6 +43,20 @@ def describe_ratios(schedule: RatioSchedule) -> str:
     )
     lines += [f"note: {note}" for note in schedule.notes]
     return "\n".join(lines)
+
+
+def _learned(learned: LearnedSteps) -> list[str]:
+    """What was learned, and who else can use it."""
+    lines = [
+        f"sigmas: {listed(learned.sigmas)} in place of the scheduler's; any graph can use them as "
+        "SIGMAS, with any sampler"
+    ]
+    if learned.inputs != learned.sigmas[:-1]:
+        lines.append(f"told to the model: {listed(learned.inputs)}")
+    if learned.changes is not None:
+        changed = sum(any(row) for row in learned.changes)
+        lines.append(f"outputs weighed anew: after {changed} of {counted(learned.steps)}")
+    return lines
 
 
 def _gain(report: Report, base: str) -> list[str]:
@@ -109,6 +130,14 @@ def compensated(solver: str, corrector: bool | None = None) -> str:
     """The solver with ratios, for people."""
     own = solver == "dc_solver" and corrector is not False
     return SOLVERS[solver].label if own else f"{label_of(solver, corrector)} with ratios"
+
+
+def listed(sigmas: Sequence[float]) -> str:
+    """Sigmas in four digits, of a long run the first and the last."""
+    words = [f"{sigma:.4g}" for sigma in sigmas]
+    if len(words) > _MOST_LISTED:
+        words = [*words[:4], "\N{HORIZONTAL ELLIPSIS}", *words[-4:]]
+    return " ".join(words)
 
 
 def counted(steps: int) -> str:

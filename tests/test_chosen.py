@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from dc_solver.ratios import RatioSchedule
 from dc_solver.ratios.chosen import choose_ratios, record, refusal, report_text, told
 from dc_solver.ratios.lookup import Choice
-from dc_solver.ratios.text import compensated, label_of
-from dc_solver.solvers import SOLVERS, RunReport
+from dc_solver.ratios.text import compensated, describe_ratios, label_of, listed
+from dc_solver.solvers import SOLVERS, LearnedSteps, RunReport
 
 
 @pytest.mark.parametrize("name", SOLVERS)
@@ -31,7 +33,7 @@ def test_the_solver_that_runs_is_named(name: str) -> None:
         label = "UniPC" if name == "dc_solver" else SOLVERS[name].label
         assert told(choice, name) == f"no ratios: plain {label} (the library is empty)"
     assert record(choice, name, "text") == {
-        "told": "text", "solver": name, "ratios": None, "source": None,
+        "told": "text", "solver": name, "ratios": None, "quality": None, "source": None,
     }  # fmt: skip
 
 
@@ -46,6 +48,54 @@ def test_ratios_of_another_solver_name_it() -> None:
     assert told(choice, "ddim") == "ddim, ratios 1.000 1.200"
     assert record(choice, "dc_solver")["solver"] == "ddim"
     assert told(Choice(RatioSchedule((1.0,), solver="ipndm"))) == "ratios of 1: plain iPNDM"
+
+
+def test_learned_steps_are_told_with_the_sigmas_that_run() -> None:
+    host, own = (14.6, 5.0, 2.3, 0.5, 0.0), (14.6, 6.21111, 2.9, 0.71, 0.0)
+    steps = LearnedSteps(own, (14.6, 6.0, 2.9, 0.71))
+    found = RatioSchedule((1.0,) * 4, sigmas=host, cfg=3.0, learned=steps, quality="full")
+    text = "learned steps (full) for 4 steps at CFG 3, sigmas 14.6 6.211 2.9 0.71 0"
+    assert told(Choice(found, "a.safetensors")) == f"{text} (a.safetensors in the library)"
+    beside = replace(
+        found, ratios=(1.0, 1.0, 1.2, 1.0), cfg=None, solver="ddim", quality="schedule"
+    )
+    assert told(Choice(beside), "ddim") == (
+        "ddim, learned steps (schedule) for 4 steps, sigmas 14.6 6.211 2.9 0.71 0, ratios 1.000 "
+        "1.000 1.200 1.000"
+    )
+    saved = record(Choice(found, "a.safetensors"), text=text)
+    assert saved == {
+        "told": text, "solver": "dc_solver", "ratios": [1.0] * 4, "quality": "full",
+        "source": "a.safetensors",
+    }  # fmt: skip
+    assert record(Choice(replace(found, learned=None)))["quality"] is None, "which runs plain"
+    assert listed(range(20, 0, -1)) == "20 19 18 17 … 4 3 2 1"
+
+
+def test_a_description_says_what_was_learned_and_who_can_use_it() -> None:
+    host, own = (14.6, 5.0, 2.3, 0.0), (14.6, 6.0, 2.9, 0.0)
+    bare = RatioSchedule((1.0,) * 3, sigmas=host, cfg=3.0, quality="schedule",
+                         learned=LearnedSteps(own))  # fmt: skip
+    lines = describe_ratios(bare).splitlines()
+    assert lines == [
+        "DC-Solver learned steps: 3 steps at CFG 3, calibrated (quality schedule)",
+        "sigmas: 14.6 6 2.9 0 in place of the scheduler's; any graph can use them as SIGMAS, with "
+        "any sampler",
+        "solver: dc_solver order 2 bh2, K = 2 in t",
+    ]
+    changes = ((0.0,) * 3, (0.1, -0.1, 0.0), (0.0,) * 3)
+    full = replace(bare, learned=LearnedSteps(own, (14.6, 5.5, 2.9), changes), quality="full",
+                   ratios=(1.0, 1.0, 1.3))  # fmt: skip
+    lines = describe_ratios(full).splitlines()
+    assert lines[2:5] == [
+        "told to the model: 14.6 5.5 2.9",
+        "outputs weighed anew: after 1 of 3 steps",
+        "ratios: 1.000  1.000  1.300",
+    ]
+    searched = replace(bare, learned=None, quality="ratios+")
+    assert "DC-Solver ratios: 3 steps at CFG 3, calibrated (quality ratios+)" in describe_ratios(
+        searched
+    )
 
 
 def test_labels() -> None:

@@ -8,10 +8,18 @@ from typing import Any
 
 import pytest
 from dc_solver.demo import emoji, grids
-from dc_solver.ratios import CPR, Identity, RatioSchedule, fit_cpr, save, settings_of
+from dc_solver.ratios import (
+    CPR,
+    Identity,
+    RatioSchedule,
+    Report,
+    fit_cpr,
+    save,
+    settings_of,
+)
 from dc_solver.ratios.library import Library, state_of
 from dc_solver.ratios.lookup import Choice, Run, choose
-from dc_solver.solvers import VPSchedule, discrete_time
+from dc_solver.solvers import LearnedSteps, VPSchedule, discrete_time
 
 TABLE = emoji.load("eps").sigmas
 SCHEDULE = VPSchedule(discrete_time(TABLE.tolist()))
@@ -36,6 +44,17 @@ def calibration(
 def cpr(**changes: Any) -> CPR:
     cells = [calibration(n, w, 0.01 * n + 0.02 * w) for n in (5, 8, 10) for w in (2.0, 4.0, 8.0)]
     return replace(fit_cpr(cells), **changes)
+
+
+def learned(steps: int = 5, **changes: Any) -> RatioSchedule:
+    host = grid(steps)
+    own = (host[0], *(1.1 * sigma for sigma in host[1:-1]), 0.0)
+    return replace(calibration(steps), learned=LearnedSteps(own), quality="schedule", **changes)
+
+
+def with_gain(found: RatioSchedule, gain: float | None) -> RatioSchedule:
+    errors = {} if gain is None else {"errors": (gain,), "errors_plain": (1.0,)}
+    return replace(found, report=Report(**errors))
 
 
 def run(sigmas: tuple[float, ...], cfg: float | None = 7.0, **changes: Any) -> Run:
@@ -218,3 +237,39 @@ def test_a_grid_is_asked_for_once_a_step_count() -> None:
 
     assert look(cpr(), replace(run(grid(7)[1:], 3.0), grid_of=counting)).ratios is not None
     assert len(asked) <= 3 + 6
+
+
+def test_learned_steps_serve_whole_runs_over_either_grid() -> None:
+    found = learned()
+    assert found.learned is not None
+    for sigmas in (grid(5), found.learned.sigmas):
+        choice = look(found, run(sigmas))
+        assert choice.source == "file" and choice.ratios is not None
+        assert choice.ratios.learned == found.learned
+        assert look(found, run(tuple(s * 1.02 for s in sigmas))).ratios is None, "1% and no more"
+
+
+def test_learned_steps_leave_a_part_of_their_grid_to_others() -> None:
+    tail = run(grid(10)[4:])
+    library = [("steps", with_gain(learned(10), 0.2)), ("ratios", with_gain(calibration(10), 0.9))]
+    assert choose(library, run(grid(10))).source == "steps"
+    found = choose(library, tail)
+    assert found.source == "ratios" and found.ratios is not None and found.ratios.learned is None
+    alone = choose(library[:1], tail)
+    assert alone.ratios is None
+    assert "the library has learned steps for whole runs of 10 steps at CFG 7" in alone.reason
+
+
+def test_of_the_same_settings_the_lowest_error_comes_before_the_newest() -> None:
+    half, most = with_gain(calibration(), 0.5), with_gain(learned(), 0.8)
+    unchecked, none = with_gain(calibration(), None), calibration()
+    kept = with_gain(replace(calibration(), ratios=(1.0,) * 5), 3.0)
+    worse = with_gain(calibration(), 1.2)
+    order = [("worse", worse), ("none", none), ("kept", kept), ("unchecked", unchecked),
+             ("most", most), ("half", half)]  # fmt: skip
+    for expected in ("half", "most", "none", "kept", "unchecked", "worse"):
+        assert choose(order, run(grid(5))).source == expected
+        order = [entry for entry in order if entry[0] != expected]
+    mine = with_gain(calibration(lora="mine"), 0.9)
+    library = [("bare", half), ("mine", mine)]
+    assert choose(library, run(grid(5), lora="mine")).source == "mine", "the LoRA comes first"

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import pytest
-from dc_solver.ratios import RatioSchedule
+from dc_solver.ratios import Identity, RatioSchedule, Report
 from dc_solver.ratios.matching import carry_over
-from dc_solver.solvers import FlowSchedule, VPSchedule
+from dc_solver.solvers import FlowSchedule, LearnedSteps, VPSchedule
 
 SIGMAS = (14.6, 5.0, 2.3, 1.16, 0.57, 0.0)
+OWN = (14.6, 6.5, 3.0, 1.4, 0.4, 0.0)
+LEARNED = RatioSchedule(
+    (1.0,) * 5,
+    sigmas=SIGMAS,
+    learned=LearnedSteps(OWN),
+    identity=Identity(scheduler="simple"),
+    report=Report(points=10),
+)
 FOUND = RatioSchedule((1.0, 1.0, 1.1, 0.9, 1.3), sigmas=SIGMAS, cfg=3.0)
 
 
@@ -56,6 +64,25 @@ def test_without_sigmas_a_run_must_start_where_the_ratios_do() -> None:
     assert not tail.active and "from sigma 14.6, not 5" in tail.notes[-1]
 
 
+@pytest.mark.parametrize("found", [FOUND, LEARNED])
 @pytest.mark.parametrize("sigmas", [(), (1.0,)])
-def test_no_steps(sigmas: tuple[float, ...]) -> None:
-    assert carry_over(FOUND, sigmas, VPSchedule()).steps == 0
+def test_no_steps(sigmas: tuple[float, ...], found: RatioSchedule) -> None:
+    assert carry_over(found, sigmas, VPSchedule()).steps == 0
+
+
+@pytest.mark.parametrize("grid", [SIGMAS, OWN])
+def test_learned_steps_are_for_whole_runs_over_either_grid(grid: tuple[float, ...]) -> None:
+    assert carry_over(LEARNED, [sigma * 1.01 for sigma in grid], VPSchedule()) is LEARNED
+
+
+@pytest.mark.parametrize(
+    "grid", [SIGMAS[2:], SIGMAS[:4], OWN[1:], (14.6, 5.0, 3.0, 1.16, 0.57, 0.0), (9.0, 0.0)]
+)
+def test_learned_steps_do_not_serve_a_part_nor_another_grid(grid: tuple[float, ...]) -> None:
+    found = carry_over(LEARNED, grid, VPSchedule())
+    assert found.learned is None and not found.active and found.report is None
+    assert found.sigmas == grid and len(found.ratios) == len(grid) - 1
+    assert found.notes[-1] == (
+        "learned steps hold for whole runs, these for 5 steps on simple; for image to image use a "
+        "calibration of quality paper or ratios+; sampling as plain UniPC"
+    )

@@ -109,7 +109,7 @@ class Curve extends Box {
 
   show(answer, { kind, ask }) {
     if (answer.error) this.say(answer.error, answer.error.startsWith("edits"));
-    else if (kind === answer.kind) this.draw(answer, Boolean(this.edits));
+    else if (kind === answer.kind) this.draw(answer, Boolean(this.edits) && !answer.learned);
     else this.say(kind === "cpr" ? noCpr(ask) : onlyCpr(answer));
   }
 

@@ -67,6 +67,7 @@ def _errors(found: RatioSchedule, report: Report) -> str:
     if gain is None:
         return ""
     kept = compensated(found.solver, found.corrector)
+    kept = kept if found.learned is None else "learned steps"
     bars = [(base_of(found), 1.0)]
     bars += [(kept if found.active else "ratios found, not kept", gain)]
     bars += [("DPM-Solver++(2M)", gain / over_2m)] if over_2m else []
