@@ -23,6 +23,7 @@ from dc_solver.solvers import (
     SPACINGS,
     FlowSchedule,
     Langevin,
+    LearnedSteps,
     Tolerance,
     VPSchedule,
     discrete_time,
@@ -641,10 +642,16 @@ def test_the_words_of_one_pass() -> None:
     (own,) = typed.parse_typed("none dpm_2")
     assert own == typed.Typed((), (("solver", "dpm_2"),))
     assert typed.parse_typed("- | 1 1") == (None, typed.Typed((1.0, 1.0)))
+    named = typed.parse_typed("schedule my, file K1.safetensors | full  b ")
+    assert named == (
+        typed.Typed((), file="my, file K1.safetensors"), typed.Typed((), file="b"),
+    )  # fmt: skip
     assert typed.write_passes("", "none", hires=True) == "- | none"
 
 
-@pytest.mark.parametrize("text", ["1 1 x", "1 nan 2", "1 | 1 | 1", "inf", "1" * 400, "ddim"])
+@pytest.mark.parametrize(
+    "text", ["1 1 x", "1 nan 2", "1 | 1 | 1", "inf", "1" * 400, "ddim", "full", "best a"]
+)
 def test_bad_ratios_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="ratios: expected"):
         adapter("typed").parse_typed(text)
@@ -669,6 +676,63 @@ def test_the_infotext_pastes_back_as_the_same_settings() -> None:
     assert infotext.pasted("DC order")(plain) == 2 and infotext.pasted("DC order")({}) is None
     assert infotext.pasted("DC rtol")(plain) == 0.05
     assert infotext.pasted_choice({"Sampler": "Euler"}) is None
+
+
+def learned() -> RatioSchedule:
+    host_grid = tuple(SIGMAS.tolist())
+    own = (host_grid[0], *(1.1 * sigma for sigma in host_grid[1:-1]), 0.0)
+    known = Identity(fingerprint=fingerprint(dict(host.network().named_parameters())),
+                     prediction="eps")  # fmt: skip
+    steps = LearnedSteps(own, tuple(0.98 * sigma for sigma in own[:-1]))
+    return RatioSchedule(
+        FIVE, sigmas=host_grid, cfg=7.0, identity=known, learned=steps, quality="full"
+    )
+
+
+def test_an_image_of_learned_steps_names_their_file_and_claims_no_numbers(tmp_path: Path) -> None:
+    name = "a, learned: file v2.safetensors"
+    found = learned()
+    ratios.save(found, library(tmp_path) / name)
+    p: Any = host.Processing()
+    denoiser, first = run(host.a1111_model(), p)
+    assert len(denoiser.seen) == 5
+    assert torch.allclose(first, by_library(ratios=found), atol=1e-5)
+    assert p.extra_generation_params == {"DC ratios": f"full {name}"}
+    infotext = adapter("infotext")
+    assert infotext.pasted_choice(p.extra_generation_params) == name
+    assert pasted_back(p).file == name and torch.equal(again(p), first)
+    # Hires fix after it runs a part, which learned steps do not serve.
+    p.is_hr_pass = True
+    _, second = run(host.a1111_model(), p, SIGMAS[2:])
+    assert p.extra_generation_params["DC ratios"] == f"full {name} | none"
+    assert infotext.pasted_choice(p.extra_generation_params) == "As typed"
+    back = pasted_back(p)
+    for hires, sigmas, expected in ((False, SIGMAS, first), (True, SIGMAS[2:], second)):
+        other: Any = host.Processing(is_hr_pass=hires)
+        adapter("asked").ask(other, back)
+        assert torch.equal(run(host.a1111_model(), other, sigmas)[1], expected)
+
+
+def test_without_their_file_learned_steps_are_told_to_be_missing(tmp_path: Path) -> None:
+    path = ratios.save(learned(), library(tmp_path) / "mine.safetensors")
+    p = host.Processing()
+    run(host.a1111_model(), p)
+    path.unlink()
+    assert adapter("infotext").pasted_choice(p.extra_generation_params) == "As typed"
+    second: Any = host.Processing()
+    adapter("asked").ask(second, pasted_back(p))
+    run(host.a1111_model(), second)
+    assert second.extra_generation_params["DC ratios"] == "none"
+    assert "mine.safetensors: not in this library" in second.comments[0]
+
+
+def test_chosen_learned_steps_run_image_to_image_plain_and_say_so(tmp_path: Path) -> None:
+    ratios.save(learned(), library(tmp_path) / "mine.safetensors")
+    p, _ = asking(choice="mine.safetensors")
+    _, found = run(host.a1111_model(), p, SIGMAS[2:])
+    assert torch.allclose(found, by_library(SIGMAS[2:], solver="unipc"), atol=1e-5)
+    assert "learned steps hold for whole runs" in p.comments[0]
+    assert p.extra_generation_params["DC ratios"] == "none"
 
 
 def test_every_field_of_the_accordion_is_pasted() -> None:

@@ -21,7 +21,7 @@ class Asked(ForSolver):
     """Which ratios, and the solver with its settings where no ratios bring their own.
 
     ``passes`` are typed ratios, the first for the image, the second for hires fix; None where the
-    library is to be looked in.  ``file`` is a file of the library.
+    library is to be looked in.  ``file`` is a file of the library, for passes without typed ones.
     """
 
     file: str | None = None
@@ -57,6 +57,8 @@ class Asked(ForSolver):
         typed = self.passes[number] if number < len(self.passes) else None
         if self.off or typed is None:
             return self, () if self.off else None
+        if typed.file is not None:
+            return replace(self, file=typed.file), None
         return replace(self, **dict(typed.own)), typed.ratios
 
     def possible(self) -> tuple[Asked, list[str]]:

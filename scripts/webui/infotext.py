@@ -8,8 +8,9 @@ from typing import Any
 from ...ratios import settings_of, solver_settings_of
 from ...ratios.lookup import Choice
 from ...solvers import Langevin, RunReport, Tolerance, get_solver
+from . import library
 from .asked import AUTOMATIC, TYPED, Asked, asked_in
-from .typed import CORRECTOR, LOWER_ORDER, write_pass, write_passes
+from .typed import CORRECTOR, LOWER_ORDER, parse_typed, write_file, write_pass, write_passes
 
 RATIOS, SOURCE, CALLS = "DC ratios", "DC file", "DC calls"
 #: What fills which field of the accordion, in the order in which :func:`asked_in` takes them.
@@ -37,8 +38,10 @@ _DEFAULTS: dict[str, Any] = dict(zip(FIELDS.values(), (
 def note_run(p: Any, choice: Choice, asked: Asked) -> None:
     """Write what runs into the infotext, so that pasted back it makes the same image.
 
-    The ratios stand there as numbers: nobody needs the file.  Settings are written where they are
-    not the pack's defaults, and beside the ratios of hires fix where they are not the image's.
+    The ratios stand there as numbers: nobody needs the file.  Learned steps do not, but as their
+    quality and the name of their file, without which no such image can be made again.  Settings are
+    written where they are not the pack's defaults, and beside the ratios of hires fix where they
+    are not the image's.
     """
     notes = p.extra_generation_params
     hires = bool(getattr(p, "is_hr_pass", False))
@@ -52,9 +55,11 @@ def note_run(p: Any, choice: Choice, asked: Asked) -> None:
     there, idle = _written(notes).settings, _idle(used, ratios)
     own = {key: value for key, value in used.items() if value != there[key] and key not in idle}
     now = write_pass(ratios, own)
-    notes[RATIOS] = write_passes(notes.get(RATIOS, ""), now, hires)
-    if choice.source is not None:
+    if choice.ratios is not None and choice.ratios.learned is not None:
+        now = write_file(choice.ratios.quality, choice.source or "")
+    elif choice.source is not None:
         notes[SOURCE] = choice.source
+    notes[RATIOS] = write_passes(notes.get(RATIOS, ""), now, hires)
 
 
 def note_report(p: Any, report: RunReport) -> None:
@@ -113,10 +118,22 @@ def _name_in(names: Mapping[str, Any], value: Any) -> str:
 
 
 def pasted_choice(infotext: Mapping[str, Any]) -> Any:
-    """What the dropdown shows for a pasted image; None leaves it as it is."""
+    """What the dropdown shows for a pasted image; None leaves it as it is.
+
+    That is the file of learned steps where the library has it, and there is no other pass.
+    """
     if RATIOS in infotext:
-        return TYPED
+        return _file_in(str(infotext[RATIOS])) or TYPED
     return AUTOMATIC if infotext.get("Sampler") == "DC-Solver" else None
+
+
+def _file_in(text: str) -> str | None:
+    try:
+        passes = parse_typed(text)
+    except ValueError:
+        return None
+    file = passes[0].file if len(passes) == 1 and passes[0] is not None else None
+    return file if file in library.names() else None
 
 
 def pasted(key: str) -> Callable[[Mapping[str, Any]], Any]:

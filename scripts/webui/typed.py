@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...ratios.schedule import QUALITIES
 from ...solvers import SOLVERS
 
 LOWER_ORDER: dict[str, bool | str] = {"automatic": True, "final": "final", "never": False}
@@ -30,25 +31,35 @@ _WORDS = {(name, repr(value)): word for word, (name, value) in _OWN.items()}
 
 @dataclass(frozen=True)
 class Typed:
-    """The ratios of one pass, () for a plain run, and the solver settings that are its own."""
+    """The ratios of one pass, () for a plain run, and the solver settings that are its own.
+
+    Learned steps are more than can be typed: ``file`` is the one of the library that has them.
+    """
 
     ratios: tuple[float, ...]
     own: tuple[tuple[str, Any], ...] = ()
+    file: str | None = None
 
 
 def parse_typed(text: str) -> tuple[Typed | None, ...]:
     """Ratios such as ``1 1 1.12 0.91``, those of hires fix after a ``|``.
 
     ``none`` stands for a plain run and ``-`` for what the library has; words such as ``K1`` or
-    ``ddim`` at the end of a pass give it settings of its own.  Raises ValueError for anything else.
+    ``ddim`` at the end of a pass give it settings of its own.  The quality of a calibration, such
+    as ``full``, before the name of a file stands for the learned steps in it.  Raises ValueError
+    for anything else.
     """
-    passes = [part.replace(",", " ").split() for part in text.split(_PASSES)]
-    if len(passes) > 2 or sum(map(len, passes)) > _MOST_TYPED:
+    passes = text.split(_PASSES)
+    if len(passes) > 2 or sum(len(part.split()) for part in passes) > _MOST_TYPED:
         raise ValueError(f"ratios: expected at most two lists with one {_PASSES} between.")
-    return tuple(_parse_pass(words) for words in passes)
+    return tuple(_parse_pass(part) for part in passes)
 
 
-def _parse_pass(words: list[str]) -> Typed | None:
+def _parse_pass(text: str) -> Typed | None:
+    quality, _, file = text.strip().partition(" ")
+    if quality in QUALITIES and file.strip():
+        return Typed((), file=file.strip())
+    words = text.replace(",", " ").split()
     if not words or words == [_AT_WILL]:
         return None
     end = len(words)
@@ -72,6 +83,11 @@ def write_pass(ratios: Sequence[float], own: Mapping[str, Any]) -> str:
     """One pass as :func:`parse_typed` reads it, () being a plain run, with what is its own."""
     words = [f"{ratio:.6g}" for ratio in ratios] or [_PLAIN]
     return " ".join([*words, *(_WORDS[name, repr(value)] for name, value in own.items())])
+
+
+def write_file(quality: str, file: str) -> str:
+    """A pass of learned steps, which no numbers make again without their file."""
+    return f"{quality} {file}"
 
 
 def write_passes(before: str, now: str, hires: bool) -> str:
