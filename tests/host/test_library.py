@@ -271,7 +271,7 @@ def test_the_choice_is_saved_with_the_image(comfy: ComfyServer, identity: Identi
     """By our node and by the stock one, each under its own id."""
     ratios.save(calibration(identity), comfy.library / "five.safetensors")
     expected = {"told": "ratios 1.000 1.000 1.120 0.910 1.050 (five.safetensors in the library)",
-                "solver": "dc_solver", "ratios": list(FIVE),
+                "solver": "dc_solver", "ratios": list(FIVE), "quality": "paper",
                 "source": "five.safetensors"}  # fmt: skip
     for k, name in enumerate(("ours", "stock")):
         notes = notes_of_images(comfy, sampling_graph(comfy, seed=SEED + 4 + 100 * k), name)
