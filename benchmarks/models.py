@@ -25,7 +25,7 @@ from PIL import Image
 
 FOLDER = Path(__file__).resolve().parent / "models"
 #: Each model by its name: its data, and what it predicts.
-NAMES = ("emoji_eps", "emoji_flow", "emoji_v", "twemoji_eps", "digits_flow")
+NAMES = ("emoji_eps", "emoji_flow", "emoji_v", "twemoji_eps", "twemoji_flow", "digits_flow")
 _CALL = 64
 
 
