@@ -153,7 +153,7 @@ def test_the_digits_are_images_with_a_full_set_of_latents() -> None:
 
 @pytest.mark.parametrize("name", models.NAMES)
 def test_a_model_predicts_what_it_was_trained_to(name: str) -> None:
-    """The denoised latent is nearer to the clean one than the noisy one is, scaled to its signal."""
+    """The denoised latent is nearer to the clean one than the noisy one, scaled, is."""
     model = models.load(name)
     data = models.points(name, range(8))
     flow = model.kind == "flow"
