@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,22 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if failed else 0
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 1000:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 to 1000, got {text!r}")
+    return int(text)
+
+
+def _scale(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0.0 < value <= 1000.0 or value == 1.0:
+        raise argparse.ArgumentTypeError(f"expected a guidance scale other than 1, got {text!r}")
+    return value
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python benchmarks/table",
@@ -62,19 +79,21 @@ def _parser() -> argparse.ArgumentParser:
     names = tuple(entries())
     some: dict[str, Any] = {"nargs": "+", "metavar": "X"}
     parser.add_argument("--models", choices=models.NAMES, default=MODELS, **some)
-    parser.add_argument("--cfgs", type=float, default=CFGS, **some)
-    parser.add_argument("--steps", type=int, default=STEPS, **some)
+    parser.add_argument("--cfgs", type=_scale, default=CFGS, **some)
+    parser.add_argument("--steps", type=_count, default=STEPS, **some)
     parser.add_argument("--entries", choices=names, help=", ".join(names), **some)
     parser.add_argument("--schedules", choices=STOCK, default=STOCK, **some)
     parser.add_argument(
         "--again", choices=names, default=(), help="entries to measure once more", **some
     )
-    parser.add_argument("--images", type=int, default=HELD_OUT, help="held-out seeds, default 64")
     parser.add_argument(
-        "--rival-images", type=int, default=RIVAL, help="seeds that choose the rival, default 32"
+        "--images", type=_count, default=HELD_OUT, help="held-out seeds, default 64"
+    )
+    parser.add_argument(
+        "--rival-images", type=_count, default=RIVAL, help="seeds that choose the rival, default 32"
     )
     parser.add_argument("--folder", type=Path, default=RESULTS, help="of the results")
-    parser.add_argument("--threads", type=int, help="of each process; default: torch's own")
+    parser.add_argument("--threads", type=_count, help="of each process; default: torch's own")
     parser.add_argument("--eager", action="store_true", help="do not compile the models")
     parser.add_argument("--report", action="store_true", help="of what there is; measure nothing")
     return parser

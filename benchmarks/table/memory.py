@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from live_bytes import LiveBytes
@@ -32,7 +33,9 @@ def measure_memory(folder: Path, model: str) -> None:
             mode(task)
         known[name] = {"version": mode.version, "peak": round(live.peak / plain.peak, 4)}
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    temporary.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(path)
 
 
 def read_memory(folder: Path) -> dict[str, float]:

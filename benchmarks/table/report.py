@@ -94,8 +94,8 @@ def _head(cells: Cells, models: Sequence[str]) -> Iterator[str]:
     pairs = [entry for entry in entries().values() if entry.schedulers == STOCK]
     counts = [sum(r.plain for r in cell.values()) for cell in cells.results.values()]
     yield ""
-    yield f"Models: {', '.join(models)}. Cells: {len(cells.results)}, each with {min(counts)} to"
-    yield f"{max(counts)} of {len(pairs) * len(STOCK)} pairs without calibration."
+    yield f"Models: {', '.join(models)}. Cells: {len(cells.results)}, each with at least"
+    yield f"{min(counts)} of {len(pairs) * len(STOCK)} pairs without calibration."
     ratios = _truth_ratios(cells)
     if ratios:
         yield f"With twice its steps the reference moves by {max(ratios):.1e} of the rival's error"
