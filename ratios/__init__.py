@@ -1,14 +1,22 @@
 """Compensation ratios: calibration, prediction, and the files they live in."""
 
-from .calibrate import REFERENCE_CALLS, Finals, calibrate, calibrate_grid
+from .calibrate import calibrate, calibrate_grid
 from .cpr import CPR, fit_cpr
 from .files import RatioFileError, load, save
 from .official import import_official
-from .schedule import Identity, RatioSchedule, Report, settings_of, solver_settings_of
+from .schedule import (
+    QUALITIES,
+    Identity,
+    RatioSchedule,
+    Report,
+    settings_of,
+    solver_settings_of,
+)
+from .task import Finals
 
 __all__ = [
     "CPR",
-    "REFERENCE_CALLS",
+    "QUALITIES",
     "Finals",
     "Identity",
     "RatioFileError",

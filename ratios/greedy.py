@@ -13,6 +13,7 @@ from ..solvers.grid import Grid
 from ..solvers.run import advanced, combine, converted
 from ..solvers.step import Step
 from .points import PointModel
+from .runs import Sketch
 from .search import SMALL_GAIN, VectorSearch, closed_form
 
 LOSSES = ("relative", "mean")
@@ -37,12 +38,16 @@ def greedy_search(
     grid: Grid,
     plan: Sequence[Step],
     loss: str,
+    sketch: Sketch | None = None,
 ) -> Found:
     """Search the ratio of each step in turn, and step on with the best.
 
-    ``x`` are the starting states, ``truth`` the reference states at each sigma of the grid,
-    ``loss`` "relative" or "mean" (see :func:`ratios.calibrate`).
+    ``x`` are the starting states, ``truth`` the reference states at each sigma of the grid (or
+    their ``sketch``), ``loss`` "relative" or "mean" (see :func:`ratios.calibrate`).
     """
+    if sketch is None:
+        sketch = Sketch(x[0].numel())
+        truth = [sketch(state) for state in truth]
     ratios: list[float] = []
     losses: list[float] = []
     plain: list[float] = []
@@ -59,7 +64,7 @@ def greedy_search(
                 del buffer[0]
             buffer.insert(0, output)
         after = plan[i + 1] if i + 1 < len(plan) else None
-        attempt = _Attempt(model, step, after, state, denoised, buffer, truth[i + 1], loss)
+        attempt = _Attempt(model, step, after, state, denoised, buffer, truth[i + 1], loss, sketch)
         ratio = _best_ratio(attempt)
         if not math.isfinite(attempt.losses[1.0]):
             raise ValueError(
@@ -115,6 +120,7 @@ class _Attempt:
         buffer: Sequence[torch.Tensor],
         truth: torch.Tensor,
         loss: str,
+        sketch: Sketch,
     ) -> None:
         self.step = step
         #: The mean square distance to the reference, by ratio.
@@ -125,6 +131,7 @@ class _Attempt:
         self._denoised = denoised
         self._buffer = buffer
         self._truth = truth
+        self._sketch = sketch
         self._relative = loss == "relative"
         self._weights: torch.Tensor | None = None
         self._worth = 0.0
@@ -133,7 +140,7 @@ class _Attempt:
     def residual(self, ratio: float) -> torch.Tensor:
         """The weighted distance of the corrected state after the step with this ratio."""
         outcome = self._run(ratio)
-        residual = outcome.state - self._truth
+        residual = self._sketch(outcome.state) - self._truth
         self.losses[ratio] = float(residual.double().square().mean())
         if self._weights is None:
             self._weights = _point_weights(residual) if self._relative else torch.ones(())
@@ -177,11 +184,10 @@ class _Attempt:
 
 
 def _point_weights(residual: torch.Tensor) -> torch.Tensor:
-    """One over each point's root mean square, shaped to multiply the residual."""
-    squares = residual.double().square().flatten(1).mean(dim=1)
+    """One over each point's root mean square, (points, 1)."""
+    squares = residual.double().square().mean(dim=1)
     floor = 1e-6 * squares.mean() + 1e-30
-    weights = (squares + floor).rsqrt().to(residual.dtype)
-    return weights.view(-1, *[1] * (residual.ndim - 1))
+    return (squares + floor).rsqrt().to(residual.dtype)[:, None]
 
 
 def _batch(x: torch.Tensor, sigma: float) -> torch.Tensor:

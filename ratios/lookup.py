@@ -10,7 +10,7 @@ from ..solvers.grid import SAME_POINT, same_point
 from .cpr import CPR
 from .fingerprint import MERGE
 from .matching import part_at, place_of, same_grid, whole_run
-from .schedule import Identity, RatioSchedule, settings_of
+from .schedule import ForSolver, Identity, RatioSchedule, settings_of
 from .text import counted
 
 #: Guidance scales this close are the same.
@@ -197,8 +197,12 @@ def _family(cpr: CPR, run: Run) -> Callable[[int], Sequence[float] | None] | Non
 
 
 def _same_solver(found: RatioSchedule | CPR, run: Run) -> bool:
-    """Whether the solver is the run's; K and the variable are the ratios' own."""
-    there = settings_of(found)
+    """Whether the solver is the run's; K and the variable are the ratios' own.
+
+    A calibration that was free to choose the solver serves runs of DC-Solver as it is by default.
+    """
+    chose = isinstance(found, RatioSchedule) and found.quality == "tournament"
+    there = settings_of(ForSolver() if chose else found)
     free = ("dc_order", "variable")
     same = all(there.get(name) == value for name, value in run.solver.items() if name not in free)
     return same and found.identity.guidance == run.identity.guidance

@@ -36,6 +36,10 @@ class Tally:
         if self._interrupt is not None:
             self._interrupt()
 
+    def expect(self, work: int) -> None:
+        """``work`` more than was foreseen will be needed."""
+        self.total += work
+
     def add(self, work: int) -> None:
         """Report ``work`` more calls x points, done or no longer needed."""
         self.done = min(self.done + work, self.total)
@@ -83,7 +87,7 @@ class PointModel:
         self._extra_args = extra_args
         self._device = device
         self._dtype = dtype
-        self._points = points
+        self.points = points
         self._chunk = chunk
         self._tally = tally
         self.calls = 0
@@ -93,8 +97,8 @@ class PointModel:
         value = float(sigma[0])
         parts = []
         first = 0
-        while first < len(self._points):
-            here = self._points[first : first + self._chunk.size]
+        while first < len(self.points):
+            here = self.points[first : first + self._chunk.size]
             self._tally.before_call()
             denoised = self._call(x[first : first + len(here)], value, here)
             if denoised is None:

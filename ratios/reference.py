@@ -1,7 +1,7 @@
-"""The reference trajectory: what the ODE's solution is at the times of the student's grid.
+"""The grid of the reference trajectory, which passes through the times of the student's.
 
 The paper takes a DDIM of 999 steps.  Cutting the student's own intervals into steps even in
-half-logSNR and running UniPC-3 over them is as exact with a tenth of the calls, and lies on the
+half-logSNR and running UniPC over them is as exact with a tenth of the calls, and lies on the
 student's times without interpolation.
 """
 
@@ -9,14 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-
-from ..solvers.grid import finite_part, make_grid
-from ..solvers.plan import make_plan
-from ..solvers.run import run_plan
+from ..solvers.grid import finite_part
 from ..solvers.schedules import Schedule
-from ..solvers.step import Settings
-from .points import PointModel
 
 #: Where the step to sigma 0 is cut: below, one step goes straight to 0.
 _LAST_SIGMA = 2e-3
@@ -64,32 +58,6 @@ def _effort(start: float, stop: float, schedule: Schedule) -> float:
     return busy + _ELSEWHERE * (b - a - busy)
 
 
-def reference_states(
-    model: PointModel,
-    x: torch.Tensor,
-    sigmas: Sequence[float],
-    schedule: Schedule,
-    calls: int,
-) -> dict[float, torch.Tensor]:
-    """The states of all points at each of ``sigmas``, on the CPU."""
-    fine, places = reference_sigmas(sigmas, schedule, calls)
-    wanted = dict(zip(places, sigmas))
-    states: dict[float, torch.Tensor] = {}
-
-    def keep(info: dict[str, object]) -> None:
-        place = info["i"]
-        if place in wanted:
-            state = info["x"]
-            assert isinstance(place, int) and isinstance(state, torch.Tensor)
-            states[wanted[place]] = state
-
-    grid = make_grid(fine, schedule)
-    plan = make_plan(grid, schedule, Settings(order=3, lower_order="final"))
-    final = run_plan(plan, model, x, callback=keep)
-    states[sigmas[-1]] = final
-    return states
-
-
 def union(grids: Sequence[Sequence[float]], schedule: Schedule) -> list[float]:
     """All sigmas of several descending grids, descending, near-equal ones once."""
     merged: list[float] = []
@@ -97,13 +65,6 @@ def union(grids: Sequence[Sequence[float]], schedule: Schedule) -> list[float]:
         if not merged or not _same(merged[-1], sigma, schedule):
             merged.append(sigma)
     return merged
-
-
-def state_at(states: dict[float, torch.Tensor], sigma: float, schedule: Schedule) -> torch.Tensor:
-    """The reference state at this sigma."""
-    if sigma in states:
-        return states[sigma]
-    return next(state for known, state in states.items() if _same(known, sigma, schedule))
 
 
 def _same(a: float, b: float, schedule: Schedule) -> bool:

@@ -56,6 +56,8 @@ class Report:
     points to the reference after it, with the chosen ratio and with 1 in its place (both with the
     ratios already chosen for the steps before).  ``search_calls``, ``reference_calls`` and
     ``check_calls`` count batched model calls; :attr:`calls` counts them times the points in them.
+    Where some of them took a part of the points, those two are rounded, and ``search_work`` and
+    ``reference_work`` are the calls times their points (else 0).
     The errors are of the final latents, one a check point, mean square over the elements, against
     the reference: with the ratios found, with none, and of DPM-Solver++(2M) on the same sigmas.
     """
@@ -72,13 +74,16 @@ class Report:
     errors_dpmpp_2m: tuple[float, ...] = ()
     found: tuple[float, ...] = ()
     verdict: str = "unchecked"
+    search_work: int = 0
+    reference_work: int = 0
 
     @property
     def calls(self) -> dict[str, int]:
         """Model calls times points, by purpose."""
+        everyone = self.points + self.check_points
         return {
-            "search": self.search_calls * self.points,
-            "reference": self.reference_calls * (self.points + self.check_points),
+            "search": self.search_work or self.search_calls * self.points,
+            "reference": self.reference_work or self.reference_calls * everyone,
             "check": self.check_calls * self.check_points,
         }
 

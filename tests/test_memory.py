@@ -42,11 +42,11 @@ OUT_OF_MEMORY = [
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: str(error)[:10])
 def test_out_of_memory_halves_the_chunk_once_and_changes_nothing(error: Exception) -> None:
     problem, x = Gaussian("vp"), starts(12)
-    expected = calibrate(problem, x, GRID, schedule=schedule_of("vp"), check=3)
+    expected = calibrate(problem, x, GRID, schedule=schedule_of("vp"), check=3, reference_calls=64)
     model = LittleMemory(problem, 3, error)
     done: list[int] = []
     found = calibrate(
-        model, x, GRID, schedule=schedule_of("vp"), check=3, chunk=12,
+        model, x, GRID, schedule=schedule_of("vp"), check=3, chunk=12, reference_calls=64,
         progress=lambda now, total: done.append(now),
     )  # fmt: skip
     assert found.ratios == pytest.approx(expected.ratios, abs=1e-6)

@@ -1,0 +1,193 @@
+"""The arguments of a calibration, checked at one door."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from ..solvers import Langevin, Schedule, Solver, compensating, get_solver
+from ..solvers.calls import Model, state_dtype
+from ..solvers.grid import Grid, make_grid, sigma_list
+from ..solvers.inputs import check_settings, check_state, check_time
+from ..solvers.plan import make_plan
+from ..solvers.step import Settings, Step
+from .greedy import LOSSES
+from .points import Chunk, ExtraArgs, PointModel, Tally
+from .schedule import QUALITIES, Identity
+
+#: Other grids that a calibration may choose, by the name of their scheduler.
+Stock = Mapping[str, torch.Tensor | Sequence[float]]
+
+
+@dataclass(frozen=True)
+class Finals:
+    """Final states of the check points, on the CPU: what a calibration looks like.
+
+    ``compensated`` are those of what was found, whether or not it was kept.
+    """
+
+    plain: torch.Tensor
+    compensated: torch.Tensor
+    reference: torch.Tensor
+
+
+ShowFinals = Callable[[Finals], None]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What all calibrations of one call share."""
+
+    start: torch.Tensor
+    device: torch.device
+    dtype: torch.dtype
+    schedule: Schedule
+    points: int
+    check: int
+    chunk: Chunk
+    finals: ShowFinals | None
+    settings: Settings
+    loss: str
+    quality: str
+    stock: Mapping[str, tuple[float, ...]]
+    reference_calls: int | None
+    extra_args: ExtraArgs
+    identity: Identity
+
+    @classmethod
+    def make(
+        cls,
+        x: torch.Tensor,
+        schedule: Schedule,
+        *,
+        check: int = 0,
+        extra_args: ExtraArgs = None,
+        chunk: int | None = None,
+        device: torch.device | str | None = None,
+        solver: str = "dc_solver",
+        order: int = 2,
+        variant: str = "bh2",
+        dc_order: int = 2,
+        lower_order: bool | str = True,
+        variable: str = "t",
+        first_corrector: bool = True,
+        corrector: bool | None = None,
+        langevin: Langevin | None = None,
+        loss: str = "relative",
+        quality: str = "paper",
+        stock: Stock | None = None,
+        reference_calls: int | None = None,
+        finals: ShowFinals | None = None,
+        **identity: Any,
+    ) -> Task:
+        """Check the arguments.  Raises TypeError and ValueError."""
+        check_state(print, x, schedule)
+        _check_can_search(get_solver(solver), langevin)
+        check_time(get_solver(solver), schedule)
+        settings = Settings(
+            solver=solver,
+            order=order,
+            variant=variant,
+            dc_order=dc_order,
+            variable=variable,
+            lower_order=lower_order,
+            first_corrector=first_corrector,
+            corrector=corrector,
+        )
+        settings = replace(check_settings(settings), corrector=corrector)
+        for name, value in (
+            ("check", check),
+            ("chunk", chunk),
+            ("reference_calls", reference_calls),
+        ):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+                raise TypeError(f"{name}: expected a whole number, got {value!r}.")
+        if not (extra_args is None or callable(extra_args) or isinstance(extra_args, Mapping)):
+            raise TypeError(
+                "extra_args: expected a dict, or a function from a slice of the points to one, "
+                f"got {type(extra_args).__name__}."
+            )
+        if len(x) == 0:
+            raise ValueError("x: expected one data point or more, got none.")
+        if not 0 <= check < len(x):
+            raise ValueError(
+                f"check: expected 0 to {len(x) - 1} of the {len(x)} points, got {check}; "
+                "at least one point must be left to search on."
+            )
+        if chunk is not None and chunk < 1:
+            raise ValueError(f"chunk: expected 1 or more points, got {chunk}.")
+        if loss not in LOSSES:
+            raise ValueError(f"loss: expected one of {', '.join(LOSSES)}, got {loss!r}.")
+        if quality not in QUALITIES:
+            raise ValueError(f"quality: expected one of {', '.join(QUALITIES)}, got {quality!r}.")
+        if reference_calls is not None and reference_calls < 1:
+            raise ValueError(f"reference_calls: expected 1 or more, got {reference_calls}.")
+        unknown = sorted(set(identity) - set(Identity.names()))
+        if unknown:
+            raise TypeError(
+                f"calibrate: unknown argument {', '.join(unknown)}; the identity has "
+                f"{', '.join(Identity.names())}."
+            )
+        return cls(
+            start=x.detach().to("cpu", state_dtype(x.dtype)),
+            device=torch.device(device) if device is not None else x.device,
+            dtype=x.dtype,
+            schedule=schedule,
+            points=len(x) - check,
+            check=check,
+            chunk=Chunk(chunk or len(x)),
+            finals=finals,
+            settings=settings,
+            loss=loss,
+            quality=quality,
+            stock={name: tuple(sigma_list(grid)) for name, grid in (stock or {}).items()},
+            reference_calls=reference_calls,
+            extra_args=extra_args,
+            identity=Identity(**{"latent_shape": tuple(x.shape[1:]), **identity}),
+        )
+
+    @property
+    def reference_share(self) -> float:
+        """How far off the reference may be, as a share of the student's error."""
+        return 0.02 if self.quality in ("paper", "ratios+") else 0.01
+
+    def check_grid(self, sigmas: torch.Tensor | Sequence[float]) -> Grid:
+        grid = make_grid(sigmas, self.schedule)
+        if grid.steps < 1 or grid.sigmas[0] == 0.0:
+            raise ValueError(f"sigmas: expected two or more, the first above 0, got {grid.sigmas}.")
+        if any(after > here for here, after in zip(grid.sigmas, grid.sigmas[1:])):
+            raise ValueError("sigmas: expected a falling grid to calibrate on, got a rising one.")
+        return grid
+
+    def plan(self, grid: Grid) -> list[Step]:
+        return make_plan(grid, self.schedule, self.settings)
+
+    def point_model(self, model: Model, points: range, tally: Tally) -> PointModel:
+        return PointModel(
+            model,
+            extra_args=self.extra_args,
+            device=self.device,
+            dtype=self.dtype,
+            points=points,
+            chunk=self.chunk,
+            tally=tally,
+        )
+
+
+def _check_can_search(solver: Solver, langevin: Langevin | None) -> None:
+    """Raises ValueError where there are no ratios to search, with the reason."""
+    if langevin is not None and langevin.steps:
+        raise ValueError(
+            "langevin: expected none in a calibration; Langevin steps put new noise into every "
+            "trajectory, so no ratio brings one nearer to the reference. Calibrate without them."
+        )
+    if not solver.compensates:
+        takers = ", ".join(compensating())
+        why = "without compensation" if solver.kind == "multistep" else "on no earlier outputs"
+        raise ValueError(
+            f"solver: expected one that takes ratios ({takers}), got {solver.name}, which runs "
+            f"{why}."
+        )

@@ -1,0 +1,287 @@
+"""Calibration beyond the paper: each part against something known, and what it costs."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from dc_solver.ratios import QUALITIES, RatioSchedule, calibrate, calibrate_grid
+from dc_solver.ratios.accuracy import LEVELS, fine_enough
+from dc_solver.ratios.families import RatioFamily, StepFamily, WarpFamily, plain_course
+from dc_solver.ratios.least_squares import fit
+from dc_solver.ratios.points import Chunk, PointModel, Tally
+from dc_solver.ratios.qualities import SEARCHES
+from dc_solver.ratios.refine import jacobian_calls, refine
+from dc_solver.ratios.runs import Runs, Sketch, log_error
+from dc_solver.ratios.trajectory import Trajectory
+from dc_solver.ratios.warp import Warp, angle, sigma_at_angle, warped
+from dc_solver.solvers import sample
+from dc_solver.solvers.step import Settings
+from problems import Gaussian, Mixture, schedule_of
+
+GRIDS = {
+    "vp": (12.0, 6.0, 3.0, 1.4, 0.6, 0.0),
+    "flow": (1.0, 0.9, 0.75, 0.55, 0.3, 0.0),
+}
+KINDS = ("vp", "flow")
+BEYOND = [name for name in QUALITIES if name != "paper"]
+
+
+def points(kind: str, count: int, size: int = 24) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return GRIDS[kind][0] * torch.randn(count, size, generator=generator, dtype=torch.float64)
+
+
+class Counted:
+    """Counts the points in the calls of another model."""
+
+    def __init__(self, model: Any) -> None:
+        self.model, self.points = model, 0
+
+    def __call__(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        self.points += len(x)
+        return torch.as_tensor(self.model(x, sigma))
+
+
+def point_model(model: Any, count: int) -> PointModel:
+    return PointModel(
+        model, extra_args=None, device=torch.device("cpu"), dtype=torch.float64,
+        points=range(count), chunk=Chunk(count), tally=Tally(None, None, 0),
+    )  # fmt: skip
+
+
+def runs_of(model: Any, x: torch.Tensor, truth: torch.Tensor) -> Runs:
+    sketch = Sketch(x[0].numel())
+    return Runs(point_model(model, len(x)), x, sketch(truth), sketch)
+
+
+# The warp
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("warp", [Warp(), Warp(0.7, 1.4), Warp(1.6, 0.8)])
+def test_a_warp_keeps_the_ends_and_falls(kind: str, warp: Warp) -> None:
+    grid = warped(GRIDS[kind], schedule_of(kind), warp)
+    assert grid is not None
+    assert (grid[0], grid[-1]) == (GRIDS[kind][0], 0.0)
+    assert all(a > b for a, b in zip(grid, grid[1:]))
+    if warp == Warp():
+        assert grid == pytest.approx(GRIDS[kind], rel=1e-9)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_warp_means_the_same_for_twice_the_steps(kind: str) -> None:
+    schedule, warp = schedule_of(kind), Warp(0.8, 1.3)
+    few = warped(GRIDS[kind], schedule, warp)
+    many = warped(GRIDS[kind], schedule, warp, steps=10)
+    assert few is not None and many is not None and len(many) == 11
+    assert many[::2] == pytest.approx(few, rel=1e-9)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_angles_come_back(kind: str) -> None:
+    schedule = schedule_of(kind)
+    for sigma in GRIDS[kind][1:]:
+        assert sigma_at_angle(angle(sigma, schedule), schedule) == pytest.approx(sigma)
+
+
+# Least squares and Gauss-Newton
+
+
+def test_least_squares_finds_the_weights_up_to_its_ridge() -> None:
+    """Of one part the ridge of a tenth of the diagonal leaves 1 / 1.1 of the weight."""
+    generator = torch.Generator().manual_seed(1)
+    part = torch.randn(4, 50, generator=generator, dtype=torch.float64)
+    assert fit(0.4 * part, [part]) == pytest.approx([0.4 / 1.1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_refining_recovers_a_run_that_is_in_the_family(kind: str) -> None:
+    """The truth is a run of the family itself: Gauss-Newton comes back to it."""
+    x, schedule = points(kind, 4), schedule_of(kind)
+    family = RatioFamily(GRIDS[kind], schedule, Settings(dc_order=1), (1.0,) * 5)
+    hidden = np.array([0.1, -0.15, 0.2, 0.1])[: len(family.scale)]
+    made = runs_of(Mixture(kind), x, x)
+    truth = made.run(family.course(hidden)).final
+    runs = runs_of(Mixture(kind), x, truth)
+    before = runs.residual(runs.run(family.course(0.0 * hidden)))
+    found = refine(runs, family, 0.0 * hidden, rounds=6)
+    assert found.log_error < log_error(before) + math.log(0.02)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_jacobian_costs_the_calls_after_what_it_moves(kind: str) -> None:
+    x, schedule = points(kind, 2), schedule_of(kind)
+    family = StepFamily(GRIDS[kind], schedule, Settings(), history=3)
+    runs = runs_of(Mixture(kind), x, torch.zeros_like(x))
+    found = refine(runs, family, np.zeros(family.size), rounds=1)
+    assert np.any(found.values != 0.0)
+    # The run itself, the Jacobian, and the first step tried, which helps.
+    assert runs.model.calls == 5 + jacobian_calls(family, 5) + 5
+    assert jacobian_calls(family, 5) == 2 * (4 + 3 + 2 + 1) + (1 * 3 + 2 * 2 + 3 * 1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_family_at_zero_is_the_solver(kind: str) -> None:
+    x, schedule, grid = points(kind, 3), schedule_of(kind), GRIDS[kind]
+    expected = sample(Mixture(kind), x, grid, schedule=schedule, solver="unipc", disable=True)
+    runs = runs_of(Mixture(kind), x, x)
+    for family, size in (
+        (StepFamily(grid, schedule, Settings(), 3), None),
+        (RatioFamily(grid, schedule, Settings(dc_order=2), (1.0,) * 5), None),
+        (WarpFamily(grid, schedule, Settings(), Warp()), 2),
+    ):
+        values = np.zeros(size or len(family.scale))
+        course = family.course(values)
+        assert course is not None
+        final = runs.run(course).final
+        assert float((final - expected).abs().max()) < 1e-9
+
+
+def test_known_outputs_are_not_called_again() -> None:
+    x = points("vp", 2)
+    runs = runs_of(Mixture(), x, x)
+    course = plain_course(GRIDS["vp"], schedule_of("vp"), Settings())
+    whole = runs.run(course)
+    assert runs.model.calls == 5
+    again = runs.run(course, whole.outputs[:3])
+    assert runs.model.calls == 7
+    assert torch.equal(again.final, whole.final)
+
+
+def test_the_sketch_of_a_large_latent_estimates_its_error() -> None:
+    generator = torch.Generator().manual_seed(2)
+    states = torch.randn(2, 4, 128, 128, generator=generator)
+    sketch = Sketch(states[0].numel())
+    few = sketch(states)
+    assert few.shape == (2, 16384) and torch.equal(few, sketch(states))
+    whole = states.square().flatten(1).mean(dim=1)
+    assert few.square().mean(dim=1).tolist() == pytest.approx(whole.tolist(), rel=0.03)
+
+
+# The reference
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_trajectory_is_exact_between_its_steps_too(kind: str) -> None:
+    problem, x, schedule = Gaussian(kind), points(kind, 3), schedule_of(kind)
+    trajectory = Trajectory(point_model(problem, 3), x, GRIDS[kind], schedule, 96)
+    for sigma in (GRIDS[kind][1] * 0.97, GRIDS[kind][2] * 1.05, GRIDS[kind][4] * 0.8):
+        exact = problem.exact(x, GRIDS[kind][0], sigma)
+        assert float((trajectory.state(sigma) - exact).abs().max()) < 1e-3
+        output = problem(exact, torch.full((3,), sigma, dtype=torch.float64))
+        assert float((trajectory.output(sigma) - output).abs().max()) < 1e-3
+
+
+@pytest.mark.parametrize(("share", "levels"), [(0.5, 1), (1e-9, len(LEVELS))])
+def test_the_reference_is_as_fine_as_it_has_to_be(share: float, levels: int) -> None:
+    x, schedule, asked = points("vp", 6), schedule_of("vp"), []
+
+    def make(calls: int, count: int | None) -> Trajectory:
+        here = x if count is None else x[:count]
+        asked.append((calls, len(here)))
+        return Trajectory(point_model(Mixture(), len(here)), here, GRIDS["vp"], schedule, calls)
+
+    course = plain_course(GRIDS["vp"], schedule, Settings())
+    student = runs_of(Mixture(), x[:4], x[:4]).run(course).final
+    trajectory, estimate = fine_enough(make, student, share)
+    assert asked == [(LEVELS[0] // 2, 4), *((calls, 6) for calls in LEVELS[:levels])]
+    assert (estimate <= share) == (levels == 1)
+    # What it says of its own error is no less than half of what that is.
+    truth = make(400, None).final
+    off = (trajectory.final - truth).square().mean(dim=1).log().mean().exp()
+    error = (student - truth[:4]).square().mean(dim=1).log().mean().exp()
+    assert float(off / error) <= 2.0 * estimate
+
+
+# The whole
+
+
+@pytest.mark.parametrize("quality", QUALITIES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_quality_helps_on_other_points_and_counts_its_calls(kind: str, quality: str) -> None:
+    schedule, x = schedule_of(kind), points(kind, 14)
+    model = Counted(Mixture(kind))
+    found = calibrate(
+        model, x, GRIDS[kind], schedule=schedule, check=4, quality=quality,
+        stock={"other": (GRIDS[kind][0], *(0.8 * sigma for sigma in GRIDS[kind][1:]))},
+    )  # fmt: skip
+    report = found.report
+    assert report is not None
+    assert sum(report.calls.values()) == model.points
+    assert found.quality == quality and report.verdict == "better" and found.active
+    others = GRIDS[kind][0] * torch.randn(
+        32, 24, generator=torch.Generator().manual_seed(9), dtype=torch.float64
+    )
+    truth = Trajectory(point_model(Mixture(kind), 32), others, GRIDS[kind], schedule, 300).final
+
+    def errors(ratios: RatioSchedule | None) -> torch.Tensor:
+        final = sample(
+            Mixture(kind), others, GRIDS[kind], schedule=schedule, ratios=ratios, disable=True
+        )
+        return (final - truth).square().mean(dim=1)
+
+    gain = (errors(found) / errors(None)).log().mean().exp()
+    assert float(gain) < 0.95
+
+
+@pytest.mark.parametrize("quality", BEYOND)
+def test_what_harms_the_check_points_is_not_kept(quality: str) -> None:
+    """The check points are of another problem, on which the plain solver is exact."""
+    x = points("vp", 8)
+    problem = Mixture()
+
+    def model(x: torch.Tensor, sigma: torch.Tensor, *, exact: torch.Tensor) -> torch.Tensor:
+        fixed = torch.full_like(x, 0.3)  # a constant output: every solver is exact
+        return torch.where(exact.view(-1, 1), fixed, problem(x, sigma))
+
+    exact = torch.tensor([False] * 5 + [True] * 3)
+    found = calibrate(
+        model, x, GRIDS["vp"], schedule=schedule_of("vp"), check=3, quality=quality,
+        extra_args=lambda at: {"exact": exact[at]},
+    )  # fmt: skip
+    assert found.report is not None and found.report.verdict == "not better"
+    assert not found.active and found.learned is None
+    assert found.solver == "dc_solver" and "did not help" in found.notes[0]
+
+
+@pytest.mark.parametrize("quality", BEYOND)
+@pytest.mark.parametrize(
+    "grid", [(12.0, 3.0, 3.0, 0.6, 0.0), (12.0, 3.0, 0.6, 0.0, 0.0), (12.0, 1.0), (12.0, 0.0)]
+)
+def test_odd_grids_get_what_they_can(quality: str, grid: tuple[float, ...]) -> None:
+    found = calibrate(
+        Mixture(), points("vp", 5), grid, schedule=schedule_of("vp"), check=2, quality=quality
+    )
+    assert found.steps == len(grid) - 1
+    assert all(math.isfinite(ratio) for ratio in found.ratios)
+
+
+@pytest.mark.parametrize("quality", BEYOND)
+def test_the_same_inputs_give_the_same_result(quality: str) -> None:
+    first, second = (
+        calibrate(
+            Mixture(), points("vp", 6), GRIDS["vp"], schedule=schedule_of("vp"), check=2,
+            quality=quality,
+        )
+        for _ in range(2)
+    )  # fmt: skip
+    assert first == second
+
+
+def test_a_grid_of_full_calibrations_shares_its_reference() -> None:
+    grids = [GRIDS["vp"], (12.0, 4.0, 1.4, 0.5, 0.0)]
+    found = calibrate_grid(
+        lambda cfg: Mixture(), points("vp", 6), schedule=schedule_of("vp"), grids=grids,
+        cfgs=[2.0], check=2, quality="full", reference_calls=64,
+    )  # fmt: skip
+    assert [schedule.steps for schedule in found] == [5, 4]
+    calls = [schedule.report.reference_calls for schedule in found if schedule.report]
+    assert calls[0] > 0 and calls[1] == 0
+
+
+def test_every_quality_has_its_search() -> None:
+    assert tuple(SEARCHES) == QUALITIES
