@@ -25,15 +25,24 @@ from PIL import Image
 
 FOLDER = Path(__file__).resolve().parent / "models"
 #: Each model by its name: its data, and what it predicts.
-NAMES = ("emoji_eps", "emoji_flow", "emoji_v", "twemoji_eps", "twemoji_flow", "digits_flow")
+NAMES = (
+    "emoji_eps",
+    "emoji_flow",
+    "emoji_v",
+    "twemoji_eps",
+    "twemoji_flow",
+    "digits_eps",
+    "digits_flow",
+)
 _CALL = 64
 
 
 def load(name: str, fast: bool = False) -> emoji.Emoji:
     """The model of this name.
 
-    ``fast`` compiles it, which takes a minute once and is kept on disk; where there is no working
-    compiler it warns and returns the model as it is.  The results differ in float32's last digits.
+    ``fast`` compiles it, which takes a minute or two the first time and some 20 s in every process
+    after it; where there is no working compiler it warns and returns the model as it is.  A call
+    then takes two thirds of the time, and its results differ in float32's last digits.
     """
     data, kind = _parts(name)
     embedded = data == "emoji" and kind in emoji.KINDS
