@@ -32,6 +32,7 @@ from table.cells import Cell, Cells, Pair, choose_rival
 from table.demands import demands
 from table.entries import STOCK, Calibration, Outcome
 from table.figures import Summary, against, figures, share_within
+from table.memory import Peak, measure_memory, read_memory
 from table.modes import Mode
 from table.report import write_report
 from table.runner import Selection, measure
@@ -103,7 +104,7 @@ def test_demands_are_met_or_not_or_not_measured() -> None:
         Pair("paper", "simple"): result(0.8, cost=80.0),
         Pair("authors", "simple"): result(0.8, cost=445.0),
     }
-    found = {demand.text: demand for demand in demands(cells_of(pairs), {"paper": 1.2})}
+    found = {demand.text: demand for demand in demands(cells_of(pairs), {"paper": Peak(1.2, 2.0)})}
     kept = {text: demand.met for text, demand in found.items() if demand.met is not None}
     assert kept == {
         "paper: error at most 1.02 of authors in 95% of the cells": True,
@@ -268,6 +269,23 @@ def test_a_mode_that_hides_its_calls_is_refused() -> None:
         mode_of(lambda task: hiding(task, 2.0, 4)).run(bench, 3, "simple")
     outcome = mode_of(lambda task: hiding(task, 2.0)).run(bench, 3, "simple")
     assert (outcome.calls, outcome.cost, len(outcome.latents)) == (3, 2.0, 1)
+
+
+def test_the_peak_of_a_calibration_is_that_of_its_calls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call of half the points takes half of the memory; what is kept beside it is told too."""
+
+    def half(task: Any) -> Any:
+        sigma = torch.full((8,), float(task.sigmas[0]))
+        kept = [torch.zeros(2**20)]
+        task.denoiser()(task.start[:8], sigma, **task.extra_args(slice(8)))
+        return lambda data: task.sample(data), float(len(kept))
+
+    monkeypatch.setattr("table.memory.MODES", {"paper": mode_of(half).mode})
+    measure_memory(tmp_path, "emoji_eps")
+    peak = read_memory(tmp_path)["paper"]
+    assert 0.45 < peak.device < 0.55 and peak.all > peak.device + 0.2
 
 
 def test_the_report_tells_what_is_there(tmp_path: Path) -> None:

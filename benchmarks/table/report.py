@@ -10,7 +10,7 @@ from .cells import Cell, Cells, Line, Pair
 from .demands import demands, summarise
 from .entries import SAME, STOCK, entries
 from .figures import against, figures
-from .memory import read_memory
+from .memory import Peak, read_memory
 from .plot import table_figure
 
 YARDSTICKS = ("same", "rival")
@@ -56,7 +56,7 @@ def write_report(folder: Path) -> list[Path]:
     return [*files, plot]
 
 
-def _table(cells: Cells, memory: dict[str, float]) -> Iterator[str]:
+def _table(cells: Cells, memory: dict[str, Peak]) -> Iterator[str]:
     models = sorted({cell.model for cell in cells.results})
     yield from _head(cells, models)
     yield from ("", "## What the modes must show", "")
