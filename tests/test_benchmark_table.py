@@ -298,7 +298,8 @@ def test_the_report_tells_what_is_there(tmp_path: Path) -> None:
         file.put(Key(5, "ipndm", "beta"), result(0.9, rival=0.8))
         file.put(Key(5, "paper", "simple"), result(0.72, cost=80.0))
         file.put(Key(5, "ddim", "simple"), result(9.0, rival=9.0, version="0"))
-        file.put(Key(400, "truth", ""), result(1e-5, 400))
+        moved = np.full(8, 1e-5, np.float32)  # of more images than are held out
+        file.put(Key(400, "truth", ""), Result(moved, moved[:0], 400, "1"))
     written = write_report(tmp_path)
     assert [path.name for path in written] == ["table.md", "cells.md", "table.png"]
     table, details = (path.read_text() for path in written[:2])

@@ -109,8 +109,9 @@ def _truth_ratios(cells: Cells) -> list[float]:
     for cell in cells.results:
         rival, truth = cells.rival(cell), cells.truths.get((cell.model, cell.cfg))
         if rival is not None and truth is not None:
-            images = len(truth.errors)
-            found.append(against(truth.errors, rival.errors[:images]).geometric_mean)
+            images = min(len(truth.errors), len(rival.errors))
+            moved = against(truth.errors[:images], rival.errors[:images])
+            found.append(moved.geometric_mean)
     return found
 
 
