@@ -83,7 +83,8 @@ def calibrate(
             point's distance by that with a ratio of 1, so that no single point, such as one whose
             trajectory ends in another mode, decides for all (benchmarks/search.py compares them).
         quality: what is searched; see :data:`ratios.qualities.SEARCHES`.
-        stock: other grids of as many steps that the result may run on, by scheduler.
+        stock: other grids of as many steps that the result may run on, by scheduler; or a function
+            from the number of steps to them.  Those that do not fit are passed over.
         reference_calls: model calls of the reference trajectory, about; None for as many as the
             error of the student asks for (:mod:`ratios.accuracy`).
         finals: receives the final states of the check points once they are known.

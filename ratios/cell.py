@@ -76,17 +76,8 @@ class Cell:
         return self.trajectory.state(sigma)[: self.task.points]
 
     def other_grids(self) -> dict[str, tuple[float, ...]]:
-        """The stock grids that can take the place of the given one: from the same sigma, strictly
-        falling, in as many steps."""
-        first = self.grid.sigmas[0]
-        return {
-            name: grid
-            for name, grid in self.task.stock.items()
-            if len(grid) == len(self.grid.sigmas)
-            and abs(grid[0] - first) <= 1e-3 * first
-            and all(a > b for a, b in zip(grid, grid[1:]))
-            and (grid[-1] == 0.0) == (self.grid.sigmas[-1] == 0.0)
-        }
+        """The stock grids that can take the place of the given one."""
+        return self.task.other_grids(self.grid)
 
 
 def falls_strictly(sigmas: Sequence[float]) -> bool:

@@ -12,7 +12,8 @@ from .cpr import CPR
 from .files import SUFFIX, RatioFileError, load
 from .schedule import RatioSchedule
 
-_LONGEST = 120
+#: Bytes in the name of a file, without its ending.
+LONGEST = 120
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{d}{i}" for d in ("com", "lpt") for i in range(1, 10))}
 
@@ -24,8 +25,8 @@ def path_in(folder: Path, name: str) -> Path:
     name that would leave the folder or that some disk cannot hold.
     """
     stem = name.strip().removesuffix(SUFFIX).rstrip(". ")
-    if not stem or len(stem.encode("utf-8", "replace")) > _LONGEST:
-        raise ValueError(f"name: expected 1 to {_LONGEST} characters, got {name[:40]!r}.")
+    if not stem or len(stem.encode("utf-8", "replace")) > LONGEST:
+        raise ValueError(f"name: expected 1 to {LONGEST} characters, got {name[:40]!r}.")
     if _FORBIDDEN.search(stem) or stem.startswith(".") or stem.split(".")[0].lower() in _DEVICES:
         raise ValueError(
             f"name: expected a plain file name without a folder, got {name[:80]!r}; use letters, "
@@ -37,7 +38,7 @@ def path_in(folder: Path, name: str) -> Path:
 def usable_name(name: str) -> str:
     """``name``, or one as near to it as a file can have; ``calibration`` for an empty one."""
     stem = _FORBIDDEN.sub("_", name.strip().removesuffix(SUFFIX)).strip(". ")
-    while len(stem.encode("utf-8", "replace")) > _LONGEST:
+    while len(stem.encode("utf-8", "replace")) > LONGEST:
         stem = stem[:-1].rstrip(". ")
     if stem.split(".")[0].lower() in _DEVICES:
         stem = f"_{stem}"

@@ -161,14 +161,14 @@ def most_work(task: Task, grid: Grid) -> int:
         rounds = _RATIO_ROUNDS * (sum(steps - i - 1 for i in acting) + steps)
         return 4 * greedy + rounds * task.points + check + 6 * steps * task.check
     if task.quality == "tournament":
-        pairs = len(ENTRANTS) * (1 + len(task.stock)) + 1
+        pairs = len(ENTRANTS) * (1 + len(task.other_grids(grid))) + 1
         return tournament_work(pairs, task.points, steps) + greedy + check + 2 * steps * task.check
     if task.quality == "schedule":
         return greedy + check + (_CONFIRMED + 2 + 5 * _ROUNDS) * steps * task.points
     if task.quality == "full":
         family = StepFamily(grid.sigmas, task.schedule, task.settings, HISTORY)
-        rounds = _rounds(steps) * (jacobian_calls(family, steps) + 2 * steps)
-        return (rounds + (_CONFIRMED + 1) * steps) * task.points + check
+        rounds = _rounds(steps) * (jacobian_calls(family, steps) + 3 * steps)
+        return (rounds + (_CONFIRMED + 3) * steps) * task.points + check
     return greedy + check
 
 

@@ -19,7 +19,9 @@ from .points import Chunk, ExtraArgs, PointModel, Tally
 from .schedule import QUALITIES, Identity
 
 #: Other grids that a calibration may choose, by the name of their scheduler.
-Stock = Mapping[str, torch.Tensor | Sequence[float]]
+Grids = Mapping[str, torch.Tensor | Sequence[float]]
+#: Those grids, or a function from the number of steps to those of as many.
+Stock = Grids | Callable[[int], Grids]
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Task:
     settings: Settings
     loss: str
     quality: str
-    stock: Mapping[str, tuple[float, ...]]
+    stock: Callable[[int], Grids]
     reference_calls: int | None
     extra_args: ExtraArgs
     identity: Identity
@@ -143,7 +145,7 @@ class Task:
             settings=settings,
             loss=loss,
             quality=quality,
-            stock={name: tuple(sigma_list(grid)) for name, grid in (stock or {}).items()},
+            stock=stock if callable(stock) else lambda _: stock or {},
             reference_calls=reference_calls,
             extra_args=extra_args,
             identity=Identity(**{"latent_shape": tuple(x.shape[1:]), **identity}),
@@ -161,6 +163,20 @@ class Task:
         if any(after > here for here, after in zip(grid.sigmas, grid.sigmas[1:])):
             raise ValueError("sigmas: expected a falling grid to calibrate on, got a rising one.")
         return grid
+
+    def other_grids(self, grid: Grid) -> dict[str, tuple[float, ...]]:
+        """The stock grids that can take the place of the given one: from the same sigma, strictly
+        falling, in as many steps."""
+        first, last = grid.sigmas[0], grid.sigmas[-1]
+        stock = {name: tuple(sigma_list(s)) for name, s in self.stock(grid.steps).items()}
+        return {
+            name: sigmas
+            for name, sigmas in stock.items()
+            if len(sigmas) == len(grid.sigmas)
+            and abs(sigmas[0] - first) <= 1e-3 * first
+            and all(a > b for a, b in zip(sigmas, sigmas[1:]))
+            and (sigmas[-1] == 0.0) == (last == 0.0)
+        }
 
     def plan(self, grid: Grid) -> list[Step]:
         return make_plan(grid, self.schedule, self.settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from typing import Any
 import pytest
 import torch
 import webui_host as host
+from dc_solver import ratios
+from dc_solver.ratios import CPR, QUALITIES, RatioSchedule
 
 GOOD: dict[str, Any] = {
     "prompts": "a fox\n\n  a hen ", "negative": "", "steps": "8", "cfgs": "7",
@@ -29,10 +32,11 @@ class Conditions:
 def webui(tmp_path: Path) -> Iterator[dict[str, ModuleType]]:
     stand_ins = host.modules(tmp_path)
     more: dict[str, dict[str, Any]] = {
-        "modules.call_queue": {},
-        "modules.processing": {"StableDiffusionProcessingTxt2Img": object},
+        "modules.call_queue": {"queue_lock": contextlib.nullcontext()},
+        "modules.processing": {"StableDiffusionProcessingTxt2Img": host.Txt2Img,
+                               "process_images": host.process_images},
         "modules.prompt_parser": {"MulticondLearnedConditioning": Conditions},
-    }
+    }  # fmt: skip
     for name, content in more.items():
         stand_ins[name] = ModuleType(name)
         stand_ins[name].__dict__.update(content)
@@ -40,7 +44,12 @@ def webui(tmp_path: Path) -> Iterator[dict[str, ModuleType]]:
     shared: Any = stand_ins["modules.shared"]
     info = SimpleNamespace(model_name="\u6a21\u578b: v/1" * 12)
     shared.sd_model = SimpleNamespace(sd_checkpoint_info=info)
-    shared.state = SimpleNamespace()
+    shared.state = SimpleNamespace(begin=lambda job: None, end=lambda: None)
+    shared.opts.data_labels = {}
+    samplers: Any = stand_ins["modules.sd_samplers"]
+    samplers.find_sampler_config = lambda name: None
+    paths: Any = stand_ins["modules.paths"]
+    paths.data_path = str(tmp_path)
     sys.modules.update(stand_ins)
     yield stand_ins
     for name in stand_ins:
@@ -77,6 +86,14 @@ def test_a_job_of_another_solver(webui: dict[str, Any]) -> None:
     assert job()[1] == "model 8 steps CFG 7"
 
 
+@pytest.mark.parametrize("quality", QUALITIES)
+def test_a_job_of_a_quality(webui: dict[str, Any], quality: str) -> None:
+    webui["modules.shared"].sd_model.sd_checkpoint_info.model_name = "model"
+    made, name = job(quality=quality)
+    assert made.quality == quality and made.reference_calls is None
+    assert name == f"model{'' if quality == 'paper' else f' {quality}'} 8 steps CFG 7"
+
+
 def test_any_model_name_makes_a_file_name(tmp_path: Path) -> None:
     from dc_solver.ratios.library import path_in
 
@@ -97,6 +114,7 @@ def test_any_model_name_makes_a_file_name(tmp_path: Path) -> None:
         ({"steps": "3 4 5 6 7 8 9", "cfgs": "1 2 3 4 5"}, "at most 32 pairs"),
         ({"first_seed": None}, "first seed: expected a number"),
         ({"seeds": float("inf")}, "search seeds: expected a number"),
+        ({"quality": "best"}, "quality: expected one of paper, ratios\\+, "),
         ({"width": 1e9}, "width: expected a number from 64 to 4096"),
     ],
 )
@@ -140,3 +158,118 @@ def test_a_schedule_has_the_name_that_comfyui_gives_it(webui: dict[str, Any]) ->
     models = importlib.import_module("dc_solver.scripts.webui.models")
     names = [models.scheduler_name(x) for x in ("DDIM", "Simple", "Automatic", "none such")]
     assert names == ["ddim_uniform", "simple", "simple", "simple"]
+
+
+# Whole calibrations, as the tab makes them
+
+
+class Calibrated:
+    """What a job came to: the work, the files by name, the model and the calls told."""
+
+    def __init__(self, made: Any, folder: Path, model: Any, told: list[tuple[int, int]]) -> None:
+        self.work, self.model, self.told = made, model, told
+        self.files = {path.name: ratios.load(path) for path in folder.glob("*.safetensors")}
+
+
+def calibrated(tmp_path: Path, webui: dict[str, Any], **changes: Any) -> Calibrated:
+    model = host.forge_model()
+    name = "model"
+    model.sd_checkpoint_info = SimpleNamespace(model_name=name)
+    webui["modules.shared"].sd_model = host.Txt2Img.sd_model = model
+    host.KDiffusionSampler.grids["host"] = lambda n: host.simple(n, 0, 0, model.wrap, "cpu")
+    fields = {"steps": "5", "seeds": 4, "check_seeds": 2, **changes}
+    made = work().Work(*job(**fields))
+    told: list[tuple[int, int]] = []
+    progress = made._progress
+    made._progress = lambda done, total: (told.append((done, total)), progress(done, total))
+    made.thread.start()
+    made.thread.join()
+    return Calibrated(made, tmp_path / "DC-Ratios", model, told)
+
+
+def karras(n: int, sigma_min: float, sigma_max: float, device: Any) -> torch.Tensor:
+    ramp = torch.linspace(sigma_max ** (1 / 7), sigma_min ** (1 / 7), n)
+    return torch.cat([ramp**7, torch.zeros(1)])
+
+
+def broken(n: int, sigma_min: float, sigma_max: float, device: Any) -> torch.Tensor:
+    raise RuntimeError("of another extension")
+
+
+def doubled(n: int, sigma_min: float, sigma_max: float, device: Any) -> torch.Tensor:
+    return karras(2 * n, sigma_min, sigma_max, device)
+
+
+@pytest.fixture
+def schedulers(webui: dict[str, Any]) -> None:
+    known = webui["modules.sd_schedulers"]
+    known.schedulers = [
+        host.SIMPLE,
+        *(host.Scheduler(f.__name__, f.__name__, f) for f in (karras, broken, doubled)),
+    ]
+    known.schedulers_map = {one.name: one for one in known.schedulers}
+
+
+def test_the_stock_are_the_hosts_schedules_that_work(schedulers: None) -> None:
+    model = host.forge_model()
+    models = importlib.import_module("dc_solver.scripts.webui.models")
+    for steps in (5, 8):
+        stock = models.stock_of(model.wrap)(steps)
+        assert set(stock) == {"simple", "karras"}
+        assert all(len(grid) == steps + 1 for grid in stock.values())
+
+
+@pytest.mark.parametrize("quality", QUALITIES)
+def test_what_the_tab_calibrates_is_found_at_one_call_a_step(
+    tmp_path: Path, webui: dict[str, Any], schedulers: None, quality: str
+) -> None:
+    done = calibrated(tmp_path, webui, quality=quality, name="made")
+    assert done.work.message == "saved as made.safetensors; the next image uses it"
+    found = done.files["made.safetensors"]
+    assert isinstance(found, RatioSchedule) and found.quality == quality
+    assert done.work.result == [found]
+    assert found.identity.scheduler == "simple" and found.report is not None
+    if quality == "full":
+        assert found.learned is not None and found.learned.changes is not None
+    # What was told to begin with is what it took, but for what the reference had to be finer.
+    (first, total), last = done.told[0], done.told[-1]
+    assert first == 0 and last[0] == last[1] and total <= last[1]
+    assert sum(found.report.calls.values()) <= last[1]
+    sampler = importlib.import_module("dc_solver.scripts.webui.sampler")
+    wrap = done.model.wrap
+    grid = host.simple(5, 0, 0, wrap, "cpu")
+    for sigmas, hires, used in ((grid, False, found.active), (grid[2:], True, False)):
+        p: Any = host.Processing(is_hr_pass=hires)
+        denoiser = host.Denoiser(wrap, p)
+        x = float(sigmas[0]) * torch.randn(1, 8, generator=torch.Generator().manual_seed(2))
+        sampler.sample_dc_solver(denoiser, x, sigmas, {"cond": "", "cond_scale": 7.0})
+        assert len(denoiser.seen) == len(sigmas) - 1
+        written = p.extra_generation_params
+        if found.learned is not None:
+            expected = f"{quality} made.safetensors" if used else "- | none"
+            assert written["DC ratios"] == expected
+        elif used and not hires:
+            assert written["DC file"] == "made.safetensors"
+
+
+@pytest.mark.parametrize("name", ["", "\u6a21" * 40])
+def test_several_settings_beyond_paper_are_files_of_their_own(
+    tmp_path: Path, webui: dict[str, Any], schedulers: None, name: str
+) -> None:
+    more = {"steps": "5 6", "cfgs": "3, 7.5", "seeds": 2, "check_seeds": 1, "name": name}
+    done = calibrated(tmp_path, webui, quality="tournament", **more)
+    assert "saved as 4 calibrations" in done.work.message and "no CPR" in done.work.message
+    assert "quality tournament" in done.work.message
+    assert len(done.work.result) == 4
+    cells = {(one.steps, one.cfg) for one in done.files.values() if isinstance(one, RatioSchedule)}
+    assert cells == {(5, 3.0), (5, 7.5), (6, 3.0), (6, 7.5)}
+    for file, one in done.files.items():
+        assert isinstance(one, RatioSchedule)
+        assert file.endswith(f" {one.steps} steps CFG {one.cfg:g}.safetensors")
+        assert len(file.encode()) <= 120 + len(".safetensors")
+
+
+def test_several_settings_at_paper_are_a_cpr(tmp_path: Path, webui: dict[str, Any]) -> None:
+    more = {"steps": "5 6", "cfgs": "3 7", "seeds": 2, "check_seeds": 1, "name": "all"}
+    done = calibrated(tmp_path, webui, **more)
+    assert isinstance(done.files["all.safetensors"], CPR) and len(done.work.result) == 1

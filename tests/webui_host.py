@@ -39,6 +39,15 @@ class KDiffusionSampler:
     def get_sigmas(self, p: Processing, steps: int) -> torch.Tensor:
         return self.grids["host"](steps)
 
+    def sample(
+        self, p: Any, x: torch.Tensor, conditioning: Any, unconditional_conditioning: Any,
+        image_conditioning: Any = None,
+    ) -> torch.Tensor:  # fmt: skip
+        sigmas = self.get_sigmas(p, p.steps)
+        denoiser = Denoiser(self.model_wrap, p, self)
+        arguments = {"cond": conditioning, "cond_scale": p.cfg_scale}
+        return torch.as_tensor(self.func(denoiser, x * sigmas[0], sigmas, arguments))
+
 
 class Interrupted(BaseException):
     pass
@@ -61,6 +70,34 @@ class Denoiser:
         self.before(len(self.seen))
         self.seen.append(cond)
         return x / (1 + sigma.view(-1, 1) ** 2)
+
+
+class Txt2Img:
+    """As the host's processing for text to image, of which the adapter makes a search."""
+
+    sd_model: Any
+    noise: torch.Tensor
+
+    def __init__(self, **fields: Any) -> None:
+        self.__dict__.update(fields)
+        self.rng = SimpleNamespace(next=lambda: self.noise)
+
+    def txt2img_image_conditioning(self, x: torch.Tensor) -> None:
+        return None
+
+    def comment(self, text: str) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def sample(self, *arguments: Any) -> Any:
+        raise NotImplementedError
+
+
+def process_images(p: Txt2Img) -> None:
+    p.noise = torch.randn(p.__dict__["batch_size"], 8, generator=torch.Generator().manual_seed(7))
+    p.sample(p.__dict__["prompt"], None, None, None, 0.0, None)
 
 
 def network() -> torch.nn.Module:

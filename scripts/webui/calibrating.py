@@ -29,7 +29,8 @@ class Job:
     """What to calibrate.  Each pair of a step count and a CFG is one calibration.
 
     ``seeds`` are searched on, ``check_seeds`` more try the result; they take turns at the
-    ``prompts``.  ``batch`` is how many images one model call takes.
+    ``prompts``.  ``batch`` is how many images one model call takes.  ``reference_calls`` of None
+    are as many as the quality asks for.
     """
 
     prompts: tuple[str, ...]
@@ -43,9 +44,10 @@ class Job:
     seeds: int = 10
     check_seeds: int = 3
     batch: int = 1
-    reference_calls: int = 64
+    reference_calls: int | None = None
     solver: str = "dc_solver"
     corrector: bool | None = None
+    quality: str = "paper"
 
     @property
     def points(self) -> int:
@@ -205,6 +207,8 @@ class _Search:
             extra_args=lambda points: {
                 name: rows_of(value, points, job.points) for name, value in arguments.items()
             },
+            quality=job.quality,
+            stock=models.stock_of(wrap),
             reference_calls=job.reference_calls,
             solver=job.solver,
             corrector=job.corrector,

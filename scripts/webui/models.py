@@ -178,6 +178,24 @@ def _host_schedule(name: str) -> Any:
     return None if known is None or known.function is None else known
 
 
+def stock_of(wrap: Any) -> Callable[[int], dict[str, Sequence[float]]]:
+    """The grids of all of the host's schedules by their names, for a number of steps.
+
+    One that several schedules make is there once, under the first of their names.
+    """
+    grid_of = grids_of(wrap)
+
+    def stock(steps: int) -> dict[str, Sequence[float]]:
+        found: dict[str, Sequence[float]] = {}
+        for scheduler in [] if sd_schedulers is None else sd_schedulers.schedulers:
+            grid = grid_of(scheduler.name, steps)
+            if grid is not None and len(grid) == steps + 1 and grid not in found.values():
+                found[_COMFYUI_NAMES.get(scheduler.name, scheduler.name)] = grid
+        return found
+
+    return stock
+
+
 def grids_of(wrap: Any) -> Callable[[str, int], Sequence[float] | None]:
     """The sigmas of a whole run of a schedule of the host, by name and step count."""
 

@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 from modules import script_callbacks, sd_schedulers
 
+from ...ratios import QUALITIES
 from ...ratios.plots import ratio_figure
 from ...ratios.prompts import DEFAULT_PROMPTS
 from ...ratios.text import describe
@@ -20,6 +21,13 @@ from .typed import CORRECTOR
 from .work import Work, job_of
 
 _EVERY = 0.5  # seconds between two looks at the progress
+_QUALITIES = (
+    "paper: its ratios, in the fewest calls. ratios+: several kinds of them, tried on whole runs. "
+    "tournament: the best solver and schedule, then ratios. schedule: steps moved, then ratios. "
+    "full: steps, what the model is told there, and the weights of its outputs, in three times the "
+    "calls at 5 steps and six at 10; best below ten. Moved steps serve whole runs alone. Only "
+    "paper makes a CPR of several settings; else each is a file of its own."
+)
 
 
 def register() -> None:
@@ -62,10 +70,10 @@ def start(*values: Any) -> Iterator[tuple[Any, ...]]:
     while work.thread.is_alive():
         yield _bar(work.done / max(work.total, 1), work.told()), "", gr.update()
         time.sleep(_EVERY)
-    share = 1.0 if work.result is not None else 0.0
+    share = 1.0 if work.result else 0.0
     report, figure = "", gr.update()
-    if work.result is not None:
-        report = describe(work.result)
+    if work.result:
+        report = "\n\n".join(map(describe, work.result))
         figure = ratio_figure(work.curves)
     yield _bar(share, work.message), report, figure
 
@@ -109,7 +117,7 @@ def _calibrate_page() -> None:
                 cfgs = gr.Textbox(
                     "7",
                     **_named("cfgs", "CFG scales"),
-                    info="make a CPR for all in between.",
+                    info="make a CPR for all in between, at quality paper.",
                 )
             scheduler = gr.Dropdown(
                 labels,
@@ -138,6 +146,12 @@ def _calibrate_page() -> None:
                     **_named("corrector", "Its corrector"),
                     info="As in the accordion.",
                 )
+            quality = gr.Radio(
+                list(QUALITIES),
+                value="paper",
+                **_named("quality", "Quality"),
+                info=_QUALITIES,
+            )
             name = gr.Textbox(
                 "",
                 **_named("name", "File name"),
@@ -152,6 +166,6 @@ def _calibrate_page() -> None:
                             elem_id="dc_solver_report")  # fmt: skip
         curves = gr.Plot(show_label=False)
     fields = [prompts, negative, steps, cfgs, scheduler, width, height, first, seeds, check, batch,
-              name, solver, corrector]  # fmt: skip
+              name, solver, corrector, quality]  # fmt: skip
     go.click(start, fields, [bar, report, curves], show_progress=False)
     halt.click(stop, None, None)

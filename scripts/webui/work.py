@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 from modules import call_queue, shared
 
-from ...ratios import CPR, RatioSchedule, fit_cpr, save
-from ...ratios.library import free_path, path_in, usable_name
+from ...ratios import CPR, QUALITIES, RatioSchedule, fit_cpr, save
+from ...ratios.library import LONGEST, free_path, path_in, usable_name
 from ...ratios.text import duration
 from ...solvers import get_solver
 from . import library
@@ -30,7 +31,7 @@ class Work:
         self.done, self.total = 0, 0
         self.first = 0
         self.began: float | None = None
-        self.result: RatioSchedule | CPR | None = None
+        self.result: list[RatioSchedule | CPR] = []
         self.curves: list[RatioSchedule] = []
         self.message = "waiting for the image that is being made"
         self.thread = threading.Thread(target=self._run, name="dc-solver-calibration")
@@ -55,13 +56,34 @@ class Work:
                 self.message = "stopped; nothing was saved"
                 return
             self.curves = found
-            self.result = found[0] if len(found) == 1 else fit_cpr(found)
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path = save(self.result, free_path(self.path))
+            if len(found) > 1 and self.job.quality != "paper":
+                self._save_each(found)
+                return
+            result = found[0] if len(found) == 1 else fit_cpr(found)
+            self.path = save(result, free_path(self.path))
+            self.result = [result]
             self.message = f"saved as {self.path.name}; the next image uses it"
         except Exception as error:
             log.exception("DC-Solver: the calibration failed")
             self.message = f"failed: {error}"
+
+    def _save_each(self, found: list[RatioSchedule]) -> None:
+        """Files of their own: what was learned for one setting says nothing of those between."""
+        named = self.path.stem != usable_name(_name_of(self.job))
+        names = []
+        for one in found:
+            cell = replace(self.job, steps=(one.steps,), cfgs=(one.cfg or 0.0,))
+            name = _name_of(cell)
+            if named:
+                name = _with_end(self.path.stem, f" {one.steps} steps CFG {one.cfg or 0.0:g}")
+            path = free_path(path_in(self.path.parent, usable_name(name)))
+            names.append(save(one, path).name)
+        self.result = list(found)
+        self.message = (
+            f"saved as {len(names)} calibrations, {names[0]} to {names[-1]}, and no CPR: quality "
+            f"{self.job.quality} finds other steps or settings for each; the next image uses them"
+        )
 
     def _progress(self, done: int, total: int) -> None:
         self.done, self.total = done, total
@@ -106,6 +128,7 @@ def job_of(
     name: str,
     solver: str = "dc_solver",
     corrector: str = "automatic",
+    quality: str = "paper",
 ) -> tuple[Job, str]:
     """A job of what the fields say, and the name of its file.
 
@@ -116,6 +139,8 @@ def job_of(
         raise ValueError("prompts: expected one or more, one a line.")
     counts = tuple(dict.fromkeys(int(n) for n in _numbers("steps", steps, 3, 1000)))
     scales = tuple(dict.fromkeys(_numbers("CFG", cfgs, 0, 100)))
+    if quality not in QUALITIES:
+        raise ValueError(f"quality: expected one of {', '.join(QUALITIES)}, got {quality!r}.")
     if len(counts) * len(scales) > 32:
         raise ValueError("steps, CFG: expected at most 32 pairs of the two.")
     job = Job(
@@ -132,6 +157,7 @@ def job_of(
         batch=_whole("batch size", batch, 1, 100),
         solver=get_solver(solver).name,
         corrector=CORRECTOR[corrector],
+        quality=quality,
     )
     return job, usable_name(name.strip() or _name_of(job))
 
@@ -159,6 +185,12 @@ def _numbers(field: str, text: str, low: float, high: float) -> list[float]:
     return found
 
 
+def _with_end(stem: str, end: str) -> str:
+    """A name that keeps its end, however long the rest is."""
+    room = LONGEST - len(end)
+    return stem.encode("utf-8", "replace")[:room].decode("utf-8", "ignore") + end
+
+
 def _name_of(job: Job) -> str:
     def span(values: tuple[Any, ...]) -> str:
         return f"{min(values):g}" if len(values) == 1 else f"{min(values):g}-{max(values):g}"
@@ -166,4 +198,5 @@ def _name_of(job: Job) -> str:
     model = getattr(getattr(shared.sd_model, "sd_checkpoint_info", None), "model_name", "model")
     corrected = {None: "", True: " with UniC", False: " without UniC"}[job.corrector]
     own = "" if job.solver == "dc_solver" else f" {job.solver}"
-    return f"{model[:60]}{own}{corrected} {span(job.steps)} steps CFG {span(job.cfgs)}"
+    quality = "" if job.quality == "paper" else f" {job.quality}"
+    return f"{model[:60]}{own}{corrected}{quality} {span(job.steps)} steps CFG {span(job.cfgs)}"
