@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from ..ratios import RatioSchedule, calibrate
 from ..ratios.text import describe_ratios
 from . import host
@@ -11,16 +13,21 @@ from .calibration import check_counts, run_calibration
 from .host_runs import GuidedModel
 from .options import (
     CATEGORY,
+    QUALITY,
     calibrated_model,
     calibrated_solver,
     cfg,
     first_seed,
     for_pictures,
+    quality,
     search_settings,
     solver_settings,
     steps,
 )
 from .plotting import Pictures, plot
+
+#: Qualities that choose among the host's schedules.
+_CHOOSE_SCHEDULE = ("tournament", "full")
 
 
 class DCSolverCalibrate:
@@ -30,13 +37,15 @@ class DCSolverCalibrate:
         "ten seeds. Takes minutes, needs no more memory than sampling. Save the result and it "
         "serves every image made with these settings."
     )
-    RETURN_TYPES = ("DC_RATIOS", "IMAGE", "STRING", "IMAGE")
-    RETURN_NAMES = ("ratios", "curve", "report", "comparison")
+    RETURN_TYPES = ("DC_RATIOS", "IMAGE", "STRING", "IMAGE", "SIGMAS")
+    RETURN_NAMES = ("ratios", "curve", "report", "comparison", "sigmas")
     OUTPUT_TOOLTIPS = (
         "The ratios: connect to KSampler (DC-Solver) or Save Ratios.",
         "The ratios over the steps, as an image.",
         "What they cost and gain, in words.",
         "UniPC, DC-Solver and the reference on check seeds; needs a VAE.",
+        "The schedule to run, with moved steps where the quality moves them: for any sampler that "
+        "takes SIGMAS.",
     )
     FUNCTION = "calibrate"
     SEARCH_ALIASES = ["dc solver", "compensation ratios", "search ratios"]
@@ -63,6 +72,7 @@ class DCSolverCalibrate:
                 }),
                 **for_pictures(),
                 **calibrated_solver(),
+                "quality": quality(),
             },
             "hidden": {"node": "UNIQUE_ID"},
         }  # fmt: skip
@@ -78,11 +88,14 @@ class DCSolverCalibrate:
         scheduler: str,
         sigmas: Any = None,
         vae: Any = None,
+        quality: str = next(iter(QUALITY)),
         **settings: Any,
     ) -> dict[str, Any]:
         name = scheduler if sigmas is None else "custom"
         grid = host.calculate_sigmas(model, scheduler, steps) if sigmas is None else sigmas
-        check_counts("steps", [len(grid) - 1], settings["dc_order"])
+        search = QUALITY[quality]
+        check_counts("steps", [len(grid) - 1], settings["dc_order"], search)
+        choose = sigmas is None and search in _CHOOSE_SCHEDULE
 
         def work(guided: GuidedModel, x: Any, **arguments: Any) -> list[RatioSchedule]:
             return [calibrate(guided.at(cfg), x, grid, cfg=cfg, **arguments)]
@@ -97,6 +110,8 @@ class DCSolverCalibrate:
             pictures=pictures,
             sigmas=grid,
             scheduler=name,
+            quality=search,
+            stock=host.other_schedules(model, len(grid) - 1) if choose else None,
             **settings,
         )
         report = describe_ratios(found)
@@ -109,4 +124,5 @@ class DCSolverCalibrate:
             "dc_curve": [{"ratios": found.ratios, "dc_order": found.dc_order,
                           "steps": found.steps, "cfg": found.cfg}],
         }  # fmt: skip
-        return {"ui": shown, "result": (found, image, report, comparison)}
+        to_run = torch.tensor(found.sigmas_to_run, dtype=torch.float32)
+        return {"ui": shown, "result": (found, image, report, comparison, to_run)}

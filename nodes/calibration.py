@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from ..ratios import Identity, RatioSchedule
 from . import host, host_model
 from .host_runs import GuidedModel, automatic_batch, run_many
-from .options import CORRECTOR, LOWER_ORDER
+from .options import CORRECTOR, LEAST_REFERENCE, LOWER_ORDER
 from .plotting import Pictures
 from .progress import Progress
 from .prompts import Prompts
@@ -44,13 +44,21 @@ def run_calibration(
     lower_order: str,
     solver: str = "dc_solver",
     corrector: str = "automatic",
+    quality: str = "paper",
+    stock: Mapping[str, torch.Tensor] | None = None,
 ) -> list[RatioSchedule]:
     """Call ``work(guided, **arguments)`` inside one load of the model.
 
     ``sigmas`` are what patches of the model are told that it is sampled with.  ``arguments`` are
     those that ``calibrate`` and ``calibrate_grid`` share, ``x`` included.  ``pictures``
-    gets what it looks like, and ``node`` shows the progress.
+    gets what it looks like, and ``node`` shows the progress.  ``quality`` is as the core names it,
+    and ``stock`` other schedules that the result may run on.
     """
+    if 0 < reference_steps < LEAST_REFERENCE:
+        raise ValueError(
+            f"reference_steps: expected 0, for as many as it needs, or {LEAST_REFERENCE} or more, "
+            f"got {reference_steps}; a coarser reference is no better than what it judges."
+        )
     positives = positive.conditionings if isinstance(positive, Prompts) else (positive,)
     remembering = host_model.memory_between_calls(model.model_options)
     if remembering:
@@ -81,7 +89,9 @@ def run_calibration(
             check=check_seeds,
             chunk=batch,
             extra_args=lambda points: {"points": points},
-            reference_calls=reference_steps,
+            quality=quality,
+            stock=stock,
+            reference_calls=reference_steps or None,
             solver=solver,
             corrector=CORRECTOR[corrector],
             dc_order=dc_order,
@@ -100,8 +110,15 @@ def run_calibration(
     return found
 
 
-def check_counts(name: str, counts: Sequence[int], dc_order: int) -> None:
-    """Raises ValueError for numbers of steps at which no ratio acts."""
+def check_counts(name: str, counts: Sequence[int], dc_order: int, quality: str = "paper") -> None:
+    """Raises ValueError for numbers of steps at which there is nothing to search."""
+    if quality != "paper":
+        if min(counts) < 2:
+            raise ValueError(
+                f"{name}: expected 2 or more, got {min(counts)}; quality {quality} changes what "
+                "happens between the steps of a run."
+            )
+        return
     if min(counts) <= dc_order:
         raise ValueError(
             f"{name}: expected {dc_order + 1} or more, got {min(counts)}; with K = {dc_order} the "

@@ -56,6 +56,20 @@ def calculate_sigmas(model: Any, scheduler: str, steps: int, denoise: float = 1.
     return torch.as_tensor(sampler.sigmas).cpu()
 
 
+def other_schedules(model: Any, steps: int) -> dict[str, torch.Tensor]:
+    """The sigmas of every scheduler that makes this number of steps; each once."""
+    found: dict[str, torch.Tensor] = {}
+    for name in schedulers():
+        try:
+            sigmas = calculate_sigmas(model, name, steps)
+        except Exception as error:  # schedulers of other packs may raise anything
+            log.info("DC-Solver: passing over the scheduler %s (%s)", name, error)
+            continue
+        if len(sigmas) == steps + 1 and not any(map(sigmas.equal, found.values())):
+            found[name] = sigmas
+    return found
+
+
 def empty_latent(model: Any, latent: dict[str, Any]) -> torch.Tensor:
     """The latent's shape with the model's channels, one item, all zeros."""
     samples = latent["samples"]

@@ -121,6 +121,16 @@ def sampling_extras() -> dict[str, Widget]:
 
 
 CORRECTOR = {"automatic": None, "on": True, "off": False}
+#: What a calibration searches, by the name that people choose.
+QUALITY = {
+    "paper: ratios": "paper",
+    "ratios+: refined ratios": "ratios+",
+    "tournament: solver, schedule": "tournament",
+    "schedule: steps, ratios": "schedule",
+    "full: all of a step": "full",
+}
+#: The fewest steps of a reference that somebody sets.
+LEAST_REFERENCE = 24
 LOWER_ORDER: dict[str, bool | str] = {"automatic": True, "at the end": "final", "never": False}
 
 
@@ -150,6 +160,18 @@ def calibrated_solver() -> dict[str, Widget]:
     return {"solver": solver(compensating()), "corrector": corrector()}
 
 
+def quality() -> Widget:
+    """What a calibration searches; last, as above."""
+    return (list(QUALITY), {
+        "default": next(iter(QUALITY)),
+        "tooltip": "paper: the ratios, in the fewest model calls. ratios+: refined on whole runs, "
+        "2 to 3 times the calls. tournament: the best solver and schedule, then ratios, 2 times. "
+        "schedule: moved steps, then ratios, 3 times. full: moved steps and all weights of the "
+        "solver, 3 to 6 times; best below ten steps. The last three serve whole runs only where "
+        "they move steps: image to image then takes another calibration or none.",
+    })  # fmt: skip
+
+
 def search_settings() -> dict[str, Widget]:
     """What a calibration may be told beside the solver's settings."""
     return {
@@ -168,9 +190,9 @@ def search_settings() -> dict[str, Widget]:
             "as many as fit, up to 8. Where memory runs out it is halved.",
         }),
         "reference_steps": ("INT", {
-            "advanced": True, "default": 64, "min": 24, "max": 1000,
-            "tooltip": "Leave at 64. Steps of the reference that the ratios are searched against; "
-            "more is slower and hardly better.",
+            "advanced": True, "default": 0, "min": 0, "max": 1000,
+            "tooltip": "Leave at 0, which takes as many as it needs. Steps of the reference that "
+            f"the ratios are searched against; {LEAST_REFERENCE} or more.",
         }),
         "dc_order": ("INT", {
             "advanced": True, "default": 2, "min": 1, "max": 3,

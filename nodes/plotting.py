@@ -69,7 +69,9 @@ class Pictures:
         previews, images = [], []
         for finals, found in zip(self._finals, calibrated):
             own = found.solver == "dc_solver" and found.corrector is None
-            labels = (base_of(found), "DC-Solver" if own else "with ratios", "reference")
+            ours = "DC-Solver" if own else "with ratios"
+            ours = ours if found.learned is None else "learned steps"
+            labels = (base_of(found), ours, "reference")
             columns = [
                 (label, host.decode(self._vae, self._model, getattr(finals, name)).numpy())
                 for name, label in zip(_COLUMNS, labels)

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 Graph = dict[str, dict[str, Any]]
 
 CALIBRATION = {
-    "first_seed": 1000, "seeds": 10, "check_seeds": 6, "batch_size": 16, "reference_steps": 64,
+    "first_seed": 1000, "seeds": 10, "check_seeds": 6, "batch_size": 16, "reference_steps": 0,
     "dc_order": 2, "variable": "t", "order": 2, "variant": "bh2", "lower_order": "automatic",
 }  # fmt: skip
 

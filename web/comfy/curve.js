@@ -51,6 +51,13 @@ function onlyCpr({ steps_range: [a, b], cfg_range: range }) {
   );
 }
 
+// Learned steps with the reason why their ratios cannot be dragged.
+function locked(answer) {
+  if (!answer.learned) return answer;
+  const why = say("Learned steps: their ratios hold only as they were found, so none can be dragged.");
+  return { ...answer, warnings: [why, ...answer.warnings] };
+}
+
 class Curve extends Box {
   constructor(node) {
     const chart = new Chart();
@@ -109,7 +116,7 @@ class Curve extends Box {
 
   show(answer, { kind, ask }) {
     if (answer.error) this.say(answer.error, answer.error.startsWith("edits"));
-    else if (kind === answer.kind) this.draw(answer, Boolean(this.edits) && !answer.learned);
+    else if (kind === answer.kind) this.draw(locked(answer), Boolean(this.edits) && !answer.learned);
     else this.say(kind === "cpr" ? noCpr(ask) : onlyCpr(answer));
   }
 
