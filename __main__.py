@@ -14,6 +14,7 @@ _SCHEDULERS = (
     "simple", "sgm_uniform", "karras", "exponential", "ddim_uniform", "beta", "normal",
     "linear_quadratic", "kl_optimal",
 )  # fmt: skip
+_QUALITIES = ("paper", "ratios+", "tournament", "schedule", "full")
 
 
 def _pack() -> Any:
@@ -46,14 +47,24 @@ def _calibrate(pack: str, options: argparse.Namespace) -> None:
     run = importlib.import_module(f"{pack}.demo.run")
     task = experiment.Experiment(emoji.load(options.model), options.cfg[0], options.scheduler)
     with run.progress_bar("calibrating") as progress:
-        found = task.calibrate(options.steps, options.cfg, progress, options.solver)
-    if len(found) == 1:
-        result, told = found[0], text.describe_ratios(found[0])
+        found = task.calibrate(
+            options.steps, options.cfg, progress, options.solver, options.quality
+        )
+    output = Path(options.output)
+    if len(found) > 1 and options.quality == "paper":
+        results = {output: ratios.fit_cpr(found)}
+    elif len(found) > 1:
+        print(f"quality {options.quality} makes no CPR: every setting is a file of its own")
+        stem = output.name.removesuffix(".safetensors")
+        results = {
+            output.with_name(f"{stem} {one.steps} steps CFG {one.cfg:g}.safetensors"): one
+            for one in found
+        }
     else:
-        result = ratios.fit_cpr(found)
-        told = text.describe_cpr(result)
-    print(told)
-    print(f"written: {ratios.save(result, options.output)}")
+        results = {output: found[0]}
+    for path, result in results.items():
+        print(text.describe(result))
+        print(f"written: {ratios.save(result, path)}")
 
 
 def _predict(pack: str, options: argparse.Namespace) -> None:
@@ -62,6 +73,11 @@ def _predict(pack: str, options: argparse.Namespace) -> None:
     source = Path(options.file)
     official = source.suffix.lower() in (".npy", ".json")
     found = ratios.import_official(source) if official else ratios.load(source)
+    if isinstance(found, ratios.RatioSchedule) and found.learned is not None:
+        raise ValueError(
+            f"{source.name} holds learned steps for {found.steps} steps, which hold for no other "
+            "run, not a CPR to predict with; calibrate several settings with --quality paper."
+        )
     if not isinstance(found, ratios.CPR):
         raise ValueError(f"{source.name} holds ratios for one setting, not a CPR to predict with.")
     print(text.describe_ratios(found.predict(options.steps, options.cfg)))
@@ -115,10 +131,18 @@ def _parser() -> argparse.ArgumentParser:
     calibrate.add_argument("output", help="the .safetensors file to write")
     calibrate.add_argument("--model", choices=("eps", "flow"), default="eps")
     calibrate.add_argument("--scheduler", choices=_SCHEDULERS, default="simple")
-    several = "one or more; several of steps or CFG make a CPR"
+    several = "one or more; several of steps or CFG make a CPR, at quality paper"
     calibrate.add_argument("--steps", type=_count, nargs="+", default=[5], help=several)
     calibrate.add_argument("--cfg", type=_scale, nargs="+", default=[3.0], help=several)
     calibrate.add_argument("--solver", default="dc_solver", help="default dc_solver")
+    calibrate.add_argument(
+        "--quality", choices=_QUALITIES, default="paper",
+        help="paper, the default: its ratios, in the fewest calls; ratios+: several kinds of them, "
+        "tried on whole runs; tournament: the best solver and schedule, then ratios; schedule: "
+        "steps moved, then ratios; full: steps, what the model is told there, the weights of its "
+        "outputs, three times the calls at 5 steps and six at 10, best below ten. Beyond paper "
+        "every setting is a file of its own, and moved steps serve whole runs alone",
+    )  # fmt: skip
 
     predict = commands.add_parser("predict", help="ratios for any steps and CFG from a CPR file")
     predict.set_defaults(run=_predict)

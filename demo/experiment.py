@@ -12,7 +12,7 @@ from ..ratios import RatioSchedule, calibrate_grid
 from ..ratios.reference import reference_sigmas
 from ..solvers import sample
 from .emoji import Denoiser, Emoji, Points, points
-from .grids import make_sigmas
+from .grids import SCHEDULERS, make_sigmas
 
 CALIBRATION_SEEDS = range(1000, 1010)
 CHECK_SEEDS = range(1010, 1016)
@@ -64,9 +64,9 @@ class Experiment:
     cfg: float
     scheduler: str
 
-    def sigmas(self, steps: int) -> torch.Tensor:
+    def sigmas(self, steps: int, scheduler: str | None = None) -> torch.Tensor:
         flow = self.model.kind == "flow"
-        return make_sigmas(self.scheduler, self.model.sigmas, steps, flow=flow)
+        return make_sigmas(scheduler or self.scheduler, self.model.sigmas, steps, flow=flow)
 
     def calibrate(
         self,
@@ -74,8 +74,12 @@ class Experiment:
         cfgs: Sequence[float],
         progress: Progress | None = None,
         solver: str = "dc_solver",
+        quality: str = "paper",
     ) -> list[RatioSchedule]:
-        """Ten seeds to search on, six to check with, for every step count and scale."""
+        """Ten seeds to search on, six to check with, for every step count and scale.
+
+        ``quality`` is one of :data:`ratios.QUALITIES`; all schedulers are there to choose from.
+        """
         data = points([*CALIBRATION_SEEDS, *CHECK_SEEDS])
         grids = [self.sigmas(count) for count in steps]
         return calibrate_grid(
@@ -91,6 +95,8 @@ class Experiment:
             model_class=f"emoji_{self.model.kind}",
             prediction=self.model.kind,
             solver=solver,
+            quality=quality,
+            stock=lambda count: {name: self.sigmas(count, name) for name in SCHEDULERS},
             progress=progress,
         )
 

@@ -142,6 +142,45 @@ def test_the_command_line_calibrates_and_predicts(tmp_path: Path) -> None:
     assert "outside the fitted range 5 to 6" in outside.stdout
 
 
+def test_the_command_line_knows_every_quality() -> None:
+    spec = importlib.util.spec_from_file_location("dc_solver_main", ROOT / "__main__.py")
+    assert spec is not None and spec.loader is not None
+    main = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(main)
+    assert main._QUALITIES == ratios.QUALITIES
+
+
+def test_the_command_line_learns_steps(tmp_path: Path) -> None:
+    """What they are worth, on seeds never seen; and they predict nothing."""
+    file = tmp_path / "full.safetensors"
+    made = command("calibrate", str(file), "--steps", "5", "--quality", "full")
+    assert made.returncode == 0, made.stderr
+    assert "learned steps: 5 steps at CFG 3 on simple, calibrated (quality full)" in made.stdout
+    found = ratios.load(file)
+    assert isinstance(found, ratios.RatioSchedule) and found.quality == "full"
+    task = Experiment(emoji.load("eps"), 3.0, "simple")
+    data = emoji.points(range(90_000, 90_012))
+    truth = task.truth(data, int)
+    plain = task.row("", 5, data, truth, int, solver="unipc")
+    better = task.row("", 5, data, truth, int, ratios=found)
+    assert plain.calls == better.calls == 5
+    assert compare(better.errors, plain.errors).geometric_mean < 0.6
+    refused = command("predict", str(file), "--steps", "5", "--cfg", "3")
+    assert refused.returncode == 1 and "holds learned steps for 5 steps" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_the_command_line_keeps_what_is_learned_for_each_setting_apart(tmp_path: Path) -> None:
+    made = command("calibrate", str(tmp_path / "t.safetensors"), "--steps", "4", "5",
+                   "--quality", "tournament")  # fmt: skip
+    assert made.returncode == 0 and "quality tournament makes no CPR" in made.stdout, made.stderr
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {f"t {steps} steps CFG 3.safetensors" for steps in (4, 5)}
+    for steps in (4, 5):
+        found = ratios.load(tmp_path / f"t {steps} steps CFG 3.safetensors")
+        assert isinstance(found, ratios.RatioSchedule) and found.quality == "tournament"
+
+
 def test_the_command_line_says_what_is_wrong(tmp_path: Path) -> None:
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(b"not a calibration")
