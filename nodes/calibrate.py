@@ -13,7 +13,6 @@ from .calibration import check_counts, run_calibration
 from .host_runs import GuidedModel
 from .options import (
     CATEGORY,
-    QUALITY,
     calibrated_model,
     calibrated_solver,
     cfg,
@@ -88,14 +87,13 @@ class DCSolverCalibrate:
         scheduler: str,
         sigmas: Any = None,
         vae: Any = None,
-        quality: str = next(iter(QUALITY)),
+        quality: str = "paper",
         **settings: Any,
     ) -> dict[str, Any]:
         name = scheduler if sigmas is None else "custom"
         grid = host.calculate_sigmas(model, scheduler, steps) if sigmas is None else sigmas
-        search = QUALITY[quality]
-        check_counts("steps", [len(grid) - 1], settings["dc_order"], search)
-        choose = sigmas is None and search in _CHOOSE_SCHEDULE
+        check_counts("steps", [len(grid) - 1], settings["dc_order"], quality)
+        choose = sigmas is None and quality in _CHOOSE_SCHEDULE
 
         def work(guided: GuidedModel, x: Any, **arguments: Any) -> list[RatioSchedule]:
             return [calibrate(guided.at(cfg), x, grid, cfg=cfg, **arguments)]
@@ -110,7 +108,7 @@ class DCSolverCalibrate:
             pictures=pictures,
             sigmas=grid,
             scheduler=name,
-            quality=search,
+            quality=quality,
             stock=host.other_schedules(model, len(grid) - 1) if choose else None,
             **settings,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from ..ratios import QUALITIES
 from ..ratios.edits import parse_edits
 from ..solvers import SOLVERS, compensating
 
@@ -121,14 +122,6 @@ def sampling_extras() -> dict[str, Widget]:
 
 
 CORRECTOR = {"automatic": None, "on": True, "off": False}
-#: What a calibration searches, by the name that people choose.
-QUALITY = {
-    "paper: ratios": "paper",
-    "ratios+: refined ratios": "ratios+",
-    "tournament: solver, schedule": "tournament",
-    "schedule: steps, ratios": "schedule",
-    "full: all of a step": "full",
-}
 #: The fewest steps of a reference that somebody sets.
 LEAST_REFERENCE = 24
 LOWER_ORDER: dict[str, bool | str] = {"automatic": True, "at the end": "final", "never": False}
@@ -162,8 +155,8 @@ def calibrated_solver() -> dict[str, Widget]:
 
 def quality() -> Widget:
     """What a calibration searches; last, as above."""
-    return (list(QUALITY), {
-        "default": next(iter(QUALITY)),
+    return (list(QUALITIES), {
+        "default": "paper",
         "tooltip": "paper: the ratios, in the fewest model calls. ratios+: refined on whole runs, "
         "2 to 3 times the calls. tournament: the best solver and schedule, then ratios, 2 times. "
         "schedule: moved steps, then ratios, 3 times. full: moved steps and all weights of the "

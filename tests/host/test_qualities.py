@@ -12,7 +12,7 @@ from browser import LOAD, Front
 from comfy_server import ComfyServer, PromptError
 from dc_solver import ratios
 from dc_solver.demo import emoji
-from dc_solver.ratios import RatioSchedule
+from dc_solver.ratios import QUALITIES, RatioSchedule
 from graphs import CALIBRATION, Bench, Graph, Result, batch_points, inputs, model_graph, node
 from PIL import Image
 from test_comfyui import library_sample
@@ -20,13 +20,12 @@ from test_comfyui import library_sample
 CFG = 3.0
 STEPS = 5
 SEED = 77
-FULL = "full: all of a step"
 FEW = {**CALIBRATION, "seeds": 4, "check_seeds": 3}
 
 
 def calibration(**settings: Any) -> dict[str, Any]:
     """A Calibrate node with prompts of its own."""
-    usual = {"steps": STEPS, "cfg": CFG, "scheduler": "simple", "quality": FULL}
+    usual = {"steps": STEPS, "cfg": CFG, "scheduler": "simple", "quality": "full"}
     own = {"positive": ["cal_prompts", 0], "negative": ["cal_prompts", 1]}
     return node("DCSolverCalibrate", **{**inputs(), **FEW, **own, **usual, **settings})
 
@@ -120,7 +119,7 @@ def test_image_to_image_runs_plain_and_says_why(comfy: ComfyServer, full: RatioS
     graph["plot"] = node("DCSolverPlotRatios", ratios=["library", 0])
     graph["plain"] = node("DCSolverKSampler", **common, denoise=0.5, find_ratios=False)
     bench = Bench(comfy, graph)
-    for key in ("half", "brought", "plain"):
+    for key in ("half", "brought", "whole", "plain"):
         bench.result(key, [key, 0])
     results = bench.run()
     told = {key: bench.shown[key]["text"][0] for key in ("half", "brought", "whole")}
@@ -135,7 +134,7 @@ def test_image_to_image_runs_plain_and_says_why(comfy: ComfyServer, full: RatioS
 
 def test_a_tournament_is_among_the_hosts_schedules(comfy: ComfyServer) -> None:
     graph = emoji_graph(comfy)
-    graph["cal"] = calibration(quality="tournament: solver, schedule", scheduler="normal")
+    graph["cal"] = calibration(quality="tournament", scheduler="normal")
     graph["keep"] = node("DCSolverSaveRatios", ratios=["cal", 0], name="best", overwrite=False)
     comfy.run(graph)
     found = ratios.load(comfy.library / "best.safetensors")
@@ -146,7 +145,7 @@ def test_a_tournament_is_among_the_hosts_schedules(comfy: ComfyServer) -> None:
 def test_what_makes_no_sense_is_refused(comfy: ComfyServer) -> None:
     for settings, why in (
         ({"steps": 1}, "expected 2 or more, got 1; quality full"),
-        ({"steps": 2, "quality": "paper: ratios"}, "expected 3 or more, got 2; with K = 2"),
+        ({"steps": 2, "quality": "paper"}, "expected 3 or more, got 2; with K = 2"),
         ({"reference_steps": 12}, "expected 0, for as many as it needs, or 24 or more, got 12"),
     ):
         graph = emoji_graph(comfy)
@@ -180,11 +179,21 @@ def test_learned_steps_cannot_be_dragged(
     front.picture("learned-steps")
 
 
-def test_the_node_shows_its_qualities(front: Front) -> None:
-    for vue in (False, True):
-        front.start(**{"Comfy.VueNodes.Enabled": vue})
-        front.js("app.graph.clear()")
-        front.js("dc.add('DCSolverCalibrate', 100, 60)")
-        front.js("dc.move('DCSolverCalibrate', 'quality', 'tournament: solver, schedule')")
-        front.page.wait_for_timeout(500)
-        front.picture(f"calibrate-{'vue' if vue else 'classic'}")
+@pytest.mark.parametrize("vue", [False, True], ids=["classic", "vue"])
+def test_the_node_shows_its_qualities(front: Front, vue: bool) -> None:
+    front.start(**{"Comfy.VueNodes.Enabled": vue})
+    front.js("app.graph.clear()")
+    front.js("dc.add('DCSolverCalibrate', 400, 90)")
+    assert front.js("dc.widget('DCSolverCalibrate', 'quality').options.values") == list(QUALITIES)
+    front.js("dc.move('DCSolverCalibrate', 'quality', 'tournament')")
+    front.js("app.canvas.ds.reset()")
+    front.js("app.graph.setDirtyCanvas(true, true)")
+    front.page.wait_for_timeout(500)
+    if vue:
+        cut = front.js(
+            "[...document.querySelectorAll('[data-node-id] *')].filter((e) => "
+            "!e.children.length && e.scrollWidth > e.clientWidth + 1 && e.clientWidth)"
+            ".map((e) => e.textContent)"
+        )
+        assert "tournament" not in cut
+    front.picture(f"calibrate-{'vue' if vue else 'classic'}")
