@@ -74,6 +74,67 @@ def ratio_figure(
     return figure
 
 
+def steps_figure(
+    schedules: Sequence[RatioSchedule],
+    title: str = "Learned steps",
+    size: tuple[float, float] = (6.4, 4.0),
+    colours: Sequence[str] = COLOURS,
+) -> Figure:
+    """Where the learned steps are: the sigmas given and those learned, on a logarithmic scale.
+
+    Crosses are what the model is told where that is not the sigma that it is at.  A last sigma of
+    0 is left out.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+
+    figure = Figure(figsize=size, dpi=120, layout="constrained", facecolor="white")
+    axes = figure.add_subplot()
+    axes.set_yscale("log")
+    shown = [(s, s.learned, s.sigmas) for s in schedules]
+    told_apart = False
+    values = []
+    for k, (_, learned, given) in enumerate(shown):
+        if learned is None or given is None:
+            continue
+        colour = colours[k % len(colours)]
+        for sigmas, look in (
+            (given, {"linestyle": (0, (4, 3)), "linewidth": 1.2, "markerfacecolor": "none"}),
+            (learned.sigmas, {"linestyle": "-", "linewidth": 1.8}),
+        ):
+            above = [sigma for sigma in sigmas if sigma > 0.0]
+            values += above
+            axes.plot(range(len(above)), above, color=colour, marker="o", markersize=4.5, **look)
+        if learned.inputs != learned.sigmas[:-1]:
+            told_apart = True
+            values += learned.inputs
+            axes.plot(range(learned.steps), learned.inputs, color=colour, marker="x", markersize=6,
+                      linestyle="none")  # fmt: skip
+    _style(axes, title, "steps done", "sigma")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if values:
+        low, high = min(values), max(values)
+        axes.set_ylim(low / (high / low) ** 0.08, high * (high / low) ** 0.08)
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        within = high < 100 * low  # else the powers of ten are labels enough
+        minor = (2, 5) if high > 3 * low else range(2, 10)
+        axes.yaxis.set_minor_locator(LogLocator(subs=minor))
+        axes.yaxis.set_minor_formatter(StrMethodFormatter("{x:g}") if within else NullFormatter())
+        axes.tick_params(which="minor", colors=INK, labelsize=8)
+    axes.grid(color=FAINT, linewidth=0.6, alpha=0.6)
+    marks = [
+        Line2D([], [], color=INK, marker="o", markersize=4.5, linestyle=(0, (4, 3)),
+               linewidth=1.2, markerfacecolor="none", label="given"),
+        Line2D([], [], color=INK, marker="o", markersize=4.5, linewidth=1.8, label="learned"),
+    ]  # fmt: skip
+    if told_apart:
+        marks.append(Line2D([], [], color=INK, marker="x", markersize=6, linestyle="none",
+                            label="told to the model"))  # fmt: skip
+    axes.legend(handles=marks, frameon=False, fontsize=8, labelcolor=INK, loc="best")
+    return figure
+
+
 def strongest(schedule: RatioSchedule) -> float:
     """The ratio furthest from 1: how much a setting is compensated, and which way."""
     return max(schedule.ratios, key=lambda ratio: abs(ratio - 1.0), default=1.0)

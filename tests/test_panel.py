@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 from dc_solver import ratios
 from dc_solver.ratios import CPR, Identity, RatioSchedule, Report
 from dc_solver.ratios.plots import surface
+from dc_solver.solvers import LearnedSteps
 from dc_solver.web.panel import cards, desk, drawing, shelf, views
 from dc_solver.web.panel.desk import Desk, Seen
 from dc_solver.web.panel.shelf import Refused, Shelf
@@ -247,6 +249,23 @@ def test_a_report_tells_errors_and_carries_the_file(library: Shelf, folder: Path
     assert "ratios found, not kept</th>" in shown and "<td>1.20</td>" in shown
     link = re.search(r'download="found.safetensors" href="data:[^,]*base64,([^"]+)"', shown)
     assert link and base64.b64decode(link[1]) == (folder / "found.safetensors").read_bytes()
+
+
+def test_learned_steps_have_a_picture_and_tell_their_quality(library: Shelf, folder: Path) -> None:
+    given, own = (14.6, 6.0, 3.0, 1.5, 0.6, 0.0), (14.6, 7.0, 3.5, 1.6, 0.5, 0.0)
+    steps = LearnedSteps(own, tuple(0.97 * sigma for sigma in own[:-1]))
+    learned = replace(FOUND, ratios=(1.0,) * 5, sigmas=given, learned=steps, quality="full")
+    ratios.save(learned, folder / "full.safetensors")
+    ratios.save(replace(FOUND, quality="ratios+"), folder / "plus.safetensors")
+    shown = views.board(chosen(library, "found", "full"), 7, 4.0)
+    assert shown.count("<svg") == 2 and '<figure class="dc-steps">' in shown
+    assert "5 steps · CFG 3 · learned steps (full)" in shown
+    plain = views.board(chosen(library, "found", "plus"), 7, 4.0)
+    assert plain.count("<svg") == 1 and "5 steps · CFG 3 · ratios+" in plain
+    assert views.board(chosen(library, "full", "cpr"), 7, 4.0).count("<svg") == 3
+    card = cards.reports(chosen(library, "full"))
+    assert "learned steps (full)" in card and "sigmas: 14.6 7 3.5 1.6 0.5 0" in card
+    assert "learned steps</th>" in card
 
 
 # hostile files

@@ -12,7 +12,7 @@ import gradio as gr
 from modules import script_callbacks, sd_schedulers
 
 from ...ratios import QUALITIES
-from ...ratios.plots import ratio_figure
+from ...ratios.plots import ratio_figure, steps_figure
 from ...ratios.prompts import DEFAULT_PROMPTS
 from ...ratios.text import describe
 from ...solvers import compensating
@@ -74,7 +74,8 @@ def start(*values: Any) -> Iterator[tuple[Any, ...]]:
     report, figure = "", gr.update()
     if work.result:
         report = "\n\n".join(map(describe, work.result))
-        figure = ratio_figure(work.curves)
+        learned = [one for one in work.curves if one.learned is not None]
+        figure = steps_figure(learned) if learned else ratio_figure(work.curves)
     yield _bar(share, work.message), report, figure
 
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ...ratios import CPR, RatioSchedule
-from ...ratios.plots import FAINT, INK, ratio_figure, surface_figure
+from ...ratios.plots import FAINT, INK, ratio_figure, steps_figure, surface_figure
 from .words import safe
 
 if TYPE_CHECKING:
@@ -34,6 +34,14 @@ def curves_svg(
     with _one_at_a_time:
         figure = ratio_figure(schedules, [], title, size, limits=limits, dashed=dashed)
         _fix(figure, left=0.62, right=0.12)
+        return _svg(figure, title)
+
+
+def steps_svg(schedules: Sequence[RatioSchedule], title: str) -> str:
+    """The sigmas of those of the schedules that have learned steps, in their colours."""
+    with _one_at_a_time:
+        figure = steps_figure(schedules, title, _NARROW)
+        _fix(figure, left=0.72, right=0.12)
         return _svg(figure, title)
 
 

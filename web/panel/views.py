@@ -9,7 +9,7 @@ import numpy as np
 
 from ...ratios import CPR, RatioSchedule
 from ...ratios.plots import COLOURS
-from .drawing import curves_svg, surface_svg
+from .drawing import curves_svg, steps_svg, surface_svg
 from .shelf import Entry
 from .words import count, plain, purpose, safe
 
@@ -142,14 +142,18 @@ def _pictures(drawn: Sequence[Curve], leading: Entry | None, steps: int, cfg: fl
     """The plot and, beside it, the heat map of the leading CPR."""
     cpr = leading.found if leading is not None else None
     limits = cpr.ratio_range or () if isinstance(cpr, CPR) else ()
+    learned = [line.schedule for line in drawn if line.schedule.learned is not None]
     picture = curves_svg(
         [line.schedule for line in drawn],
         "Compensation ratios",
         limits=() if _far(limits) else limits,
         dashed=[k for k, line in enumerate(drawn) if line.outside],
-        wide=cpr is None,
+        wide=cpr is None and not learned,
     )
     pictures = f'<figure class="dc-curves">{picture}</figure>'
+    if learned:
+        steps_drawn = steps_svg([line.schedule for line in drawn], "Learned steps")
+        pictures += f'<figure class="dc-steps">{steps_drawn}</figure>'
     if leading is not None and isinstance(cpr, CPR):
         several = sum(isinstance(line.entry.found, CPR) for line in drawn) > 1
         pictures += _heat_map(cpr, steps, cfg, leading.title if several else "")

@@ -31,15 +31,17 @@ def safe(text: str) -> str:
 def purpose(found: RatioSchedule | CPR) -> str:
     """The settings that it is for: ``5 steps · CFG 3``, and of a CPR from where to where.
 
-    Of a solver other than DC-Solver its name comes first, and what was learned last.
+    Of a solver other than DC-Solver its name comes first, and a quality beyond paper last.
     """
     own = found.solver == "dc_solver" and found.corrector is None
     solver = "" if own else f"{base_of(found)} · "
     if isinstance(found, CPR):
         return f"{solver}CPR {_span(found.steps_range)} steps · CFG {_span(found.cfg_range)}"
     cfg = "CFG unknown" if found.cfg is None else f"CFG {found.cfg:g}"
-    learned = "" if found.learned is None else f" · learned steps ({found.quality})"
-    return f"{solver}{found.steps} steps · {cfg}{learned}"
+    quality = "" if found.quality == "paper" else f" · {found.quality}"
+    if found.learned is not None:
+        quality = f" · learned steps ({found.quality})"
+    return f"{solver}{found.steps} steps · {cfg}{quality}"
 
 
 def origin(found: RatioSchedule | CPR) -> str:
