@@ -78,7 +78,6 @@ def steps_figure(
     schedules: Sequence[RatioSchedule],
     title: str = "Learned steps",
     size: tuple[float, float] = (6.4, 4.0),
-    colours: Sequence[str] = COLOURS,
 ) -> Figure:
     """Where the learned steps are: the sigmas given and those learned, on a logarithmic scale.
 
@@ -92,17 +91,18 @@ def steps_figure(
     figure = Figure(figsize=size, dpi=120, layout="constrained", facecolor="white")
     axes = figure.add_subplot()
     axes.set_yscale("log")
-    shown = [(s, s.learned, s.sigmas) for s in schedules]
     told_apart = False
-    values = []
-    for k, (_, learned, given) in enumerate(shown):
+    values: list[float] = []
+    for k, schedule in enumerate(schedules):
+        learned, given = schedule.learned, schedule.sigmas
         if learned is None or given is None:
             continue
-        colour = colours[k % len(colours)]
-        for sigmas, look in (
+        colour = COLOURS[k % len(COLOURS)]
+        looks: list[tuple[Sequence[float], dict[str, Any]]] = [
             (given, {"linestyle": (0, (4, 3)), "linewidth": 1.2, "markerfacecolor": "none"}),
             (learned.sigmas, {"linestyle": "-", "linewidth": 1.8}),
-        ):
+        ]
+        for sigmas, look in looks:
             above = [sigma for sigma in sigmas if sigma > 0.0]
             values += above
             axes.plot(range(len(above)), above, color=colour, marker="o", markersize=4.5, **look)
