@@ -1,7 +1,7 @@
 """A reference as fine as it has to be: two resolutions agree, or the next one runs.
 
-The error of a run is estimated by its distance to one of half as many calls, on a few points; it
-may be a small share of the error of the student that the reference is to judge.
+The error of a run is estimated by its distance to a coarser one, on a few points; it may be a small
+share of the error of the student that the reference is to judge.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from .trajectory import Trajectory
 
 #: Calls of the references tried, each after the one before it did not do.
 LEVELS = (28, 56, 112, 224)
-#: Points on which the first of them is compared with one of half its calls.
+#: Calls of the rough one that the first of them is compared with, and the points that it takes.
+ROUGH = 20
 PROBES = 4
 #: The share of the distance between two resolutions that the finer is taken to be off by: a
 #: quarter, as for an error that halves with the step.
@@ -37,7 +38,7 @@ def fine_enough(make: Make, student: torch.Tensor, share: float) -> tuple[Trajec
         The reference, and the share that its error is estimated to be.
     """
     probes = len(student)
-    coarse = make(LEVELS[0] // 2, probes)
+    coarse = make(ROUGH, probes)
     for calls in LEVELS:
         fine = make(calls, None)
         estimate = _apart(fine, coarse, probes, student)

@@ -13,9 +13,10 @@ from ..solvers import Langevin, Schedule
 from ..solvers.calls import Model
 from ..solvers.grid import Grid
 from ..solvers.inputs import check_state
-from .accuracy import LEVELS, PROBES, fine_enough
+from .accuracy import LEVELS, PROBES, ROUGH, fine_enough
 from .cell import Cell, Found
 from .families import plain_course
+from .greedy import HELD_BACK
 from .guard import checked
 from .points import ExtraArgs, Tally
 from .qualities import SEARCHES, most_work
@@ -49,6 +50,7 @@ def calibrate(
     corrector: bool | None = None,
     langevin: Langevin | None = None,
     loss: str = "relative",
+    held_back: float = HELD_BACK,
     quality: str = "paper",
     stock: Stock | None = None,
     reference_calls: int | None = None,
@@ -82,6 +84,8 @@ def calibrate(
         loss: "mean" is the paper's mean square distance over the points; "relative" weighs each
             point's distance by that with a ratio of 1, so that no single point, such as one whose
             trajectory ends in another mode, decides for all (benchmarks/search.py compares them).
+        held_back: what is left of each ratio found, as the weight decay of the authors' AdamW has
+            it; fewer of the other points then get worse.  1: the minimum over the points.
         quality: what is searched; see :data:`ratios.qualities.SEARCHES`.
         stock: other grids of as many steps that the result may run on, by scheduler; or a function
             from the number of steps to them.  Those that do not fit are passed over.
@@ -116,6 +120,7 @@ def calibrate(
         corrector=corrector,
         langevin=langevin,
         loss=loss,
+        held_back=held_back,
         quality=quality,
         stock=stock,
         reference_calls=reference_calls,
@@ -274,4 +279,4 @@ def _reference_work(task: Task, grids: Sequence[Grid]) -> int:
         return calls(task.reference_calls) * everyone
     probes = min(PROBES, everyone)
     student = max(grid.steps for grid in grids)
-    return calls(LEVELS[0]) * everyone + (calls(LEVELS[0] // 2) + student) * probes
+    return calls(LEVELS[0]) * everyone + (calls(ROUGH) + student) * probes

@@ -17,6 +17,8 @@ from .runs import Sketch
 from .search import SMALL_GAIN, VectorSearch, closed_form
 
 LOSSES = ("relative", "mean")
+#: What is left of a ratio that ten points ask for: on other points it would go too far.
+HELD_BACK = 0.95
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,12 @@ def greedy_search(
     plan: Sequence[Step],
     loss: str,
     sketch: Sketch | None = None,
+    held_back: float = 1.0,
 ) -> Found:
     """Search the ratio of each step in turn, and step on with the best.
 
     ``x`` are the starting states, ``truth`` the reference states at each sigma of the grid (or
-    their ``sketch``), ``loss`` "relative" or "mean" (see :func:`ratios.calibrate`).
+    their ``sketch``), ``loss`` and ``held_back`` as in :func:`ratios.calibrate`.
     """
     if sketch is None:
         sketch = Sketch(x[0].numel())
@@ -65,16 +68,17 @@ def greedy_search(
             buffer.insert(0, output)
         after = plan[i + 1] if i + 1 < len(plan) else None
         attempt = _Attempt(model, step, after, state, denoised, buffer, truth[i + 1], loss, sketch)
-        ratio = _best_ratio(attempt)
+        best = _best_ratio(attempt)
+        ratio = best if best == 1.0 else held_back * best
         if not math.isfinite(attempt.losses[1.0]):
             raise ValueError(
                 f"model: expected finite outputs, got NaN or infinity in step {i + 1} of "
                 f"{grid.steps}, at sigma {grid.sigmas[i]:.6g}; check the model and its precision."
             )
+        taken, buffer = attempt.accepted(ratio)
         ratios.append(ratio)
         losses.append(attempt.losses[ratio])
         plain.append(attempt.losses[1.0])
-        taken, buffer = attempt.accepted(ratio)
         state, denoised, output = taken.state, taken.denoised, taken.output
         del buffer[step.keep :]
     return Found(tuple(ratios), tuple(losses), tuple(plain))
@@ -161,7 +165,12 @@ class _Attempt:
     def accepted(self, ratio: float) -> tuple[_Outcome, list[torch.Tensor]]:
         """What the step with this ratio led to, and the buffer after it."""
         kept = self._best
-        outcome = kept[2] if kept is not None and kept[0] == ratio else self._run(ratio)
+        if kept is not None and kept[0] == ratio:
+            outcome = kept[2]
+        else:
+            outcome = self._run(ratio)
+            residual = self._sketch(outcome.state) - self._truth
+            self.losses[ratio] = float(residual.double().square().mean())
         buffer = list(self._buffer)
         if outcome.newest is not None:
             buffer[0] = outcome.newest

@@ -27,11 +27,10 @@ from .greedy import greedy_search
 from .least_squares import fit_steps
 from .propose import proposed, warps
 from .refine import jacobian_calls, refine
-from .runs import Course, Runs, log_error
+from .runs import Course, Loss, Runs, log_error
 from .search import MOST_TRIES
 from .task import Task
 from .tournament import ENTRANTS, best_pair, tournament_work
-from .warp import Warp
 
 #: Outputs before the newest that a learned step may weigh anew.
 HISTORY = 3
@@ -41,6 +40,8 @@ _CONFIRMED = 6
 _ROUNDS = 3
 _LONG_RUN = 12
 _RATIO_ROUNDS = 2
+#: Of the mean over the points (:class:`ratios.runs.Loss`).
+_EXPONENT = 1.0
 
 
 def paper(cell: Cell) -> Found:
@@ -64,7 +65,10 @@ def ratios_plus(cell: Cell) -> Found:
     family = RatioFamily(cell.grid.sigmas, cell.task.schedule, best.settings, best.ratios)
     if not len(family.first_call):
         return best
-    refined = refine(cell.runs(), family, np.zeros(len(family.first_call)), _RATIO_ROUNDS)
+    runs = cell.runs()
+    refined = refine(
+        runs, family, np.zeros(len(family.first_call)), _RATIO_ROUNDS, _loss(cell, runs)
+    )
     ratios = family.ratios(refined.values)
     if ratios != best.ratios and _judged(judge, refined.course) < error:
         best = replace(best, ratios=ratios)
@@ -107,13 +111,15 @@ def schedule(cell: Cell) -> Found:
     candidates = proposed(known, cell.trajectory, cell.plain, task.points, 0, _CONFIRMED)
     runs = cell.runs()
 
+    loss = _loss(cell, runs)
+
     def error(grid: tuple[float, ...]) -> float:
         course = plain_course(grid, task.schedule, cell.plain)
-        return log_error(runs.residual(runs.run(course)))
+        return loss(runs.residual(runs.run(course)))
 
-    best = min([given, *candidates], key=error)
-    family = WarpFamily(given, task.schedule, cell.plain, known.get(best, Warp()))
-    grid = refine(runs, family, np.zeros(2), _ROUNDS).course.sigmas
+    best = min(candidates, key=error)
+    family = WarpFamily(given, task.schedule, cell.plain, known[best])
+    grid = refine(runs, family, np.zeros(2), _ROUNDS, loss).course.sigmas
     found = _greedy(cell, task.settings, make_grid(grid, task.schedule))
     return replace(found, learned=LearnedSteps(grid))
 
@@ -129,13 +135,14 @@ def full(cell: Cell) -> Found:
         sorted(grids), cell.trajectory, cell.plain, task.points, HISTORY, _CONFIRMED
     )
     runs = cell.runs()
+    loss = _loss(cell, runs)
     fitted = []
     for grid in dict.fromkeys([given, *candidates]):
         family = StepFamily(grid, task.schedule, cell.plain, HISTORY)
         values, trace = fit_steps(runs, family, cell.states)
-        fitted.append((log_error(runs.residual(trace)), family, values))
+        fitted.append((loss(runs.residual(trace)), family, values))
     _, family, values = min(fitted, key=lambda entry: entry[0])
-    refined = refine(runs, family, values, _rounds(cell.grid.steps))
+    refined = refine(runs, family, values, _rounds(cell.grid.steps), loss)
     settings = replace(cell.plain, dc_order=task.settings.dc_order)
     return Found(settings, (1.0,) * cell.grid.steps, family.learned(refined.values))
 
@@ -152,19 +159,20 @@ SEARCHES: dict[str, Callable[[Cell], Found]] = {
 def most_work(task: Task, grid: Grid) -> int:
     """The most that a search and its check may cost, in calls x points; about, beyond paper."""
     plan = make_plan(grid, task.schedule, task.settings)
-    tries = sum(MOST_TRIES if step.nodes and step.correct else 1 for step in plan[:-1])
+    tries = sum(MOST_TRIES + 1 if step.nodes and step.correct else 1 for step in plan[:-1])
     greedy = (tries + 1) * task.points
     check = 3 * grid.steps * task.check
     steps = grid.steps
     if task.quality == "ratios+":
         acting = range(min(2, steps), steps)
         rounds = _RATIO_ROUNDS * (sum(steps - i - 1 for i in acting) + steps)
-        return 4 * greedy + rounds * task.points + check + 6 * steps * task.check
+        own = steps * task.points  # the plain run
+        return 4 * greedy + rounds * task.points + own + check + 6 * steps * task.check
     if task.quality == "tournament":
         pairs = len(ENTRANTS) * (1 + len(task.other_grids(grid))) + 1
         return tournament_work(pairs, task.points, steps) + greedy + check + 2 * steps * task.check
     if task.quality == "schedule":
-        return greedy + check + (_CONFIRMED + 2 + 5 * _ROUNDS) * steps * task.points
+        return greedy + check + (_CONFIRMED + 3 + 5 * _ROUNDS) * steps * task.points
     if task.quality == "full":
         family = StepFamily(grid.sigmas, task.schedule, task.settings, HISTORY)
         rounds = _rounds(steps) * (jacobian_calls(family, steps) + 3 * steps)
@@ -186,8 +194,15 @@ def _greedy(cell: Cell, settings: Settings, grid: Grid) -> Found:
         make_plan(grid, task.schedule, settings),
         task.loss,
         cell.trajectory.sketch,
+        task.held_back,
     )
     return Found(settings, found.ratios, None, found.losses, found.losses_plain)
+
+
+def _loss(cell: Cell, runs: Runs) -> Loss:
+    """What a search brings down: errors over those of the plain solver on the given grid."""
+    plain = plain_course(cell.grid.sigmas, cell.task.schedule, cell.plain)
+    return Loss(runs.residual(runs.run(plain)), _EXPONENT)
 
 
 def _judge(cell: Cell) -> Runs:

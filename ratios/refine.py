@@ -1,7 +1,7 @@
 """Gauss-Newton on the final error, without gradients: a Jacobian by differences of runs.
 
 Each number is moved by a little and the run repeated from the first call that it changes.  What
-is brought down is the mean log error over the points (:func:`ratios.runs.log_error`); a ridge holds
+is brought down is a mean over the points (:class:`ratios.runs.Loss`); a ridge holds
 the numbers near the run they start from, in units of the family's scale.  The residual of ten
 points holds thousands of elements, so some dozens of numbers do not fit them by chance.
 """
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from .families import Family
-from .runs import Course, Runs, Trace, log_error, point_weights
+from .runs import Course, Loss, Runs, Trace
 
 #: The difference that a derivative is taken over.
 _DIFFERENCE = 0.05
@@ -26,12 +26,12 @@ _DAMPING = (1.0, 8.0, 64.0)
 
 @dataclass(frozen=True)
 class Refined:
-    """The numbers found, the run they make, and its mean log error over the points."""
+    """The numbers found, the run they make, and its loss."""
 
     values: np.ndarray
     course: Course
     trace: Trace
-    log_error: float
+    loss: float
 
 
 def jacobian_calls(family: Family, steps: int) -> int:
@@ -39,26 +39,26 @@ def jacobian_calls(family: Family, steps: int) -> int:
     return sum(steps - first for first in family.first_call)
 
 
-def refine(runs: Runs, family: Family, start: np.ndarray, rounds: int) -> Refined:
+def refine(runs: Runs, family: Family, start: np.ndarray, rounds: int, loss: Loss) -> Refined:
     """Up to ``rounds`` Gauss-Newton steps from ``start``; the best run seen, at least the first."""
     course = family.course(start)
     assert course is not None
     trace = runs.run(course)
-    here = Refined(start, course, trace, log_error(runs.residual(trace)))
+    here = Refined(start, course, trace, loss(runs.residual(trace)))
     for _ in range(rounds):
-        if not np.isfinite(here.log_error):
+        if not np.isfinite(here.loss):
             break
-        better = _step(runs, family, here)
+        better = _step(runs, family, here, loss)
         if better is None:
             break
         here = better
     return here
 
 
-def _step(runs: Runs, family: Family, here: Refined) -> Refined | None:
+def _step(runs: Runs, family: Family, here: Refined, loss: Loss) -> Refined | None:
     """One step that lowers the error, shorter where the first did not; None where none does."""
     residual = runs.residual(here.trace)
-    weights = point_weights(residual)[:, None]
+    weights = loss.weights(residual)
     gram, slope, total = _normal_equations(
         _derivatives(runs, family, here, residual), residual, weights
     )
@@ -70,8 +70,8 @@ def _step(runs: Runs, family: Family, here: Refined) -> Refined | None:
         if course is None:
             continue
         trace = runs.run(course)
-        error = log_error(runs.residual(trace))
-        if error < here.log_error:
+        error = loss(runs.residual(trace))
+        if error < here.loss:
             return Refined(values, course, trace, error)
     return None
 

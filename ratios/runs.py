@@ -87,6 +87,31 @@ class Runs:
         return (self.sketch(trace.final) - self.truth).double()
 
 
+class Loss:
+    """The generalised mean over the points of error over the plain solver's, with exponent ``q``.
+
+    ``q = 0`` is the geometric mean, ``q = 1`` the plain one, which a point that gets worse costs
+    more than another's gain can make up for.
+    """
+
+    def __init__(self, plain: torch.Tensor, q: float) -> None:
+        squares = plain.double().square().mean(dim=1)
+        self._plain = squares + 1e-3 * squares.mean() + 1e-30
+        self._q = q
+
+    def __call__(self, residual: torch.Tensor) -> float:
+        share = (residual.double().square().mean(dim=1) / self._plain).clamp_min(1e-12)
+        if self._q == 0.0:
+            return float(share.log().mean().exp())
+        return float(share.pow(self._q).mean() ** (1.0 / self._q))
+
+    def weights(self, residual: torch.Tensor) -> torch.Tensor:
+        """Those of the points with which least squares bring the loss down, (points, 1)."""
+        squares = residual.double().square().mean(dim=1)
+        floored = squares + 1e-3 * squares.mean() + 1e-30
+        return (self._plain**-self._q * floored ** (self._q - 1.0)).sqrt()[:, None]
+
+
 def log_error(residual: torch.Tensor) -> float:
     """The mean over the points of the log of their mean square: what a search brings down.
 

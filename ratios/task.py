@@ -14,7 +14,7 @@ from ..solvers.grid import Grid, make_grid, sigma_list
 from ..solvers.inputs import check_settings, check_state, check_time
 from ..solvers.plan import make_plan
 from ..solvers.step import Settings, Step
-from .greedy import LOSSES
+from .greedy import HELD_BACK, LOSSES
 from .points import Chunk, ExtraArgs, PointModel, Tally
 from .schedule import QUALITIES, Identity
 
@@ -53,6 +53,7 @@ class Task:
     finals: ShowFinals | None
     settings: Settings
     loss: str
+    held_back: float
     quality: str
     stock: Callable[[int], Grids]
     reference_calls: int | None
@@ -79,6 +80,7 @@ class Task:
         corrector: bool | None = None,
         langevin: Langevin | None = None,
         loss: str = "relative",
+        held_back: float = HELD_BACK,
         quality: str = "paper",
         stock: Stock | None = None,
         reference_calls: int | None = None,
@@ -123,6 +125,10 @@ class Task:
             raise ValueError(f"chunk: expected 1 or more points, got {chunk}.")
         if loss not in LOSSES:
             raise ValueError(f"loss: expected one of {', '.join(LOSSES)}, got {loss!r}.")
+        if isinstance(held_back, bool) or not isinstance(held_back, (int, float)):
+            raise TypeError(f"held_back: expected a number, got {held_back!r}.")
+        if not 0.5 <= held_back <= 1.0:
+            raise ValueError(f"held_back: expected 0.5 to 1, got {held_back!r}.")
         if quality not in QUALITIES:
             raise ValueError(f"quality: expected one of {', '.join(QUALITIES)}, got {quality!r}.")
         if reference_calls is not None and reference_calls < 1:
@@ -144,6 +150,7 @@ class Task:
             finals=finals,
             settings=settings,
             loss=loss,
+            held_back=float(held_back),
             quality=quality,
             stock=stock if callable(stock) else lambda _: stock or {},
             reference_calls=reference_calls,
@@ -154,7 +161,7 @@ class Task:
     @property
     def reference_share(self) -> float:
         """How far off the reference may be, as a share of the student's error."""
-        return 0.02 if self.quality in ("paper", "ratios+") else 0.01
+        return 0.03 if self.quality in ("paper", "ratios+") else 0.015
 
     def check_grid(self, sigmas: torch.Tensor | Sequence[float]) -> Grid:
         grid = make_grid(sigmas, self.schedule)

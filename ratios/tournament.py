@@ -21,6 +21,7 @@ ENTRANTS = (
     ("unipc", 3),
     ("dpmpp_2m", 2),
     ("deis_tab", 3),
+    ("ipndm", 2),
     ("ipndm", 3),
 )
 #: The share of the search points that each round adds.

@@ -33,7 +33,7 @@ from table.demands import demands
 from table.entries import STOCK, Calibration, Outcome
 from table.figures import Summary, against, figures, share_within
 from table.memory import Peak, measure_memory, read_memory
-from table.modes import Mode
+from table.modes import MODES, Mode
 from table.report import write_report
 from table.runner import Selection, measure
 from table.store import Key, Result, Results, rounded
@@ -296,7 +296,8 @@ def test_the_report_tells_what_is_there(tmp_path: Path) -> None:
         file.put(Key(5, "unipc_2", "simple"), result(1.0, rival=1.0))
         file.put(Key(5, "unipc_2", "ddim_uniform"), result(0.5, 6, rival=0.5))
         file.put(Key(5, "ipndm", "beta"), result(0.9, rival=0.8))
-        file.put(Key(5, "paper", "simple"), result(0.72, cost=80.0))
+        own = MODES["paper"].version
+        file.put(Key(5, "paper", "simple"), result(0.72, cost=80.0, version=own))
         file.put(Key(5, "ddim", "simple"), result(9.0, rival=9.0, version="0"))
         moved = np.full(8, 1e-5, np.float32)  # of more images than are held out
         file.put(Key(400, "truth", ""), Result(moved, moved[:0], 400, "1"))

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 from dc_solver.ratios import QUALITIES, RatioSchedule, calibrate, calibrate_grid
-from dc_solver.ratios.accuracy import LEVELS, fine_enough
+from dc_solver.ratios.accuracy import LEVELS, ROUGH, fine_enough
 from dc_solver.ratios.families import RatioFamily, StepFamily, WarpFamily, plain_course
 from dc_solver.ratios.least_squares import fit
 from dc_solver.ratios.points import Chunk, PointModel, Tally
 from dc_solver.ratios.qualities import SEARCHES
 from dc_solver.ratios.refine import jacobian_calls, refine
-from dc_solver.ratios.runs import Runs, Sketch, log_error
+from dc_solver.ratios.runs import Loss, Runs, Sketch
 from dc_solver.ratios.trajectory import Trajectory
 from dc_solver.ratios.warp import Warp, angle, sigma_at_angle, warped
 from dc_solver.solvers import sample
@@ -98,8 +98,9 @@ def test_least_squares_finds_the_weights_up_to_its_ridge() -> None:
     assert fit(0.4 * part, [part]) == pytest.approx([0.4 / 1.1])
 
 
+@pytest.mark.parametrize("q", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("kind", KINDS)
-def test_refining_recovers_a_run_that_is_in_the_family(kind: str) -> None:
+def test_refining_recovers_a_run_that_is_in_the_family(kind: str, q: float) -> None:
     """The truth is a run of the family itself: Gauss-Newton comes back to it."""
     x, schedule = points(kind, 4), schedule_of(kind)
     family = RatioFamily(GRIDS[kind], schedule, Settings(dc_order=1), (1.0,) * 5)
@@ -108,8 +109,8 @@ def test_refining_recovers_a_run_that_is_in_the_family(kind: str) -> None:
     truth = made.run(family.course(hidden)).final
     runs = runs_of(Mixture(kind), x, truth)
     before = runs.residual(runs.run(family.course(0.0 * hidden)))
-    found = refine(runs, family, 0.0 * hidden, rounds=6)
-    assert found.log_error < log_error(before) + math.log(0.02)
+    found = refine(runs, family, 0.0 * hidden, 6, Loss(before, q))
+    assert found.loss < 0.02
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -117,7 +118,7 @@ def test_a_jacobian_costs_the_calls_after_what_it_moves(kind: str) -> None:
     x, schedule = points(kind, 2), schedule_of(kind)
     family = StepFamily(GRIDS[kind], schedule, Settings(), history=3)
     runs = runs_of(Mixture(kind), x, torch.zeros_like(x))
-    found = refine(runs, family, np.zeros(family.size), rounds=1)
+    found = refine(runs, family, np.zeros(family.size), 1, Loss(x, 0.5))
     assert np.any(found.values != 0.0)
     # The run itself, the Jacobian, and the first step tried, which helps.
     assert runs.model.calls == 5 + jacobian_calls(family, 5) + 5
@@ -162,6 +163,14 @@ def test_the_sketch_of_a_large_latent_estimates_its_error() -> None:
     assert few.square().mean(dim=1).tolist() == pytest.approx(whole.tolist(), rel=0.03)
 
 
+@pytest.mark.parametrize(("q", "expected"), [(0.0, 1.0), (1.0, (4.0 + 0.25) / 2.0), (0.5, 1.5625)])
+def test_the_loss_is_a_generalised_mean_of_shares(q: float, expected: float) -> None:
+    plain = torch.tensor([[1.0, -1.0], [3.0, 3.0]], dtype=torch.float64)
+    shares = torch.tensor([[4.0], [0.25]], dtype=torch.float64)
+    residual = plain * shares.sqrt()
+    assert Loss(plain, q)(residual) == pytest.approx(expected, rel=6e-3)  # of its floor
+
+
 # The reference
 
 
@@ -188,7 +197,7 @@ def test_the_reference_is_as_fine_as_it_has_to_be(share: float, levels: int) -> 
     course = plain_course(GRIDS["vp"], schedule, Settings())
     student = runs_of(Mixture(), x[:4], x[:4]).run(course).final
     trajectory, estimate = fine_enough(make, student, share)
-    assert asked == [(LEVELS[0] // 2, 4), *((calls, 6) for calls in LEVELS[:levels])]
+    assert asked == [(ROUGH, 4), *((calls, 6) for calls in LEVELS[:levels])]
     assert (estimate <= share) == (levels == 1)
     # What it says of its own error is no less than half of what that is.
     truth = make(400, None).final
@@ -285,3 +294,19 @@ def test_a_grid_of_full_calibrations_shares_its_reference() -> None:
 
 def test_every_quality_has_its_search() -> None:
     assert tuple(SEARCHES) == QUALITIES
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ratios_are_held_back_as_they_are_found(kind: str) -> None:
+    """The first that acts is its optimum times the factor; those after it are searched from there."""
+    found = {
+        share: calibrate(
+            Mixture(kind), points(kind, 6), GRIDS[kind], schedule=schedule_of(kind),
+            held_back=share, reference_calls=64,
+        ).ratios
+        for share in (1.0, 0.95, 0.9)
+    }  # fmt: skip
+    first = next(i for i, ratio in enumerate(found[1.0]) if ratio != 1.0)
+    for share in (0.95, 0.9):
+        assert found[share][first] == pytest.approx(share * found[1.0][first])
+        assert found[share][:first] == found[1.0][:first]

@@ -166,8 +166,9 @@ def test_each_calibrated_ratio_is_the_best_of_a_dense_scan(
     x = x * (sigmas[0] if kind == "vp" else 1.0)
     x[0] *= 6.0  # one point far outside, whose distance outweighs all others
     found = calibrate(
-        model, x, sigmas, schedule=schedule, solver=solver, loss=loss, reference_calls=200
-    )
+        model, x, sigmas, schedule=schedule, solver=solver, loss=loss, reference_calls=200,
+        held_back=1.0,
+    )  # fmt: skip
     assert found.active
     fine = [
         schedule.sigma_at(a + (b - a) * k / 80)

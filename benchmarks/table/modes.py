@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 from dc_solver.demo.emoji import Points
+from dc_solver.demo.grids import SCHEDULERS
 from dc_solver.ratios import calibrate
 
 from . import authors as authors_search
@@ -66,23 +67,30 @@ def mode(
     return register
 
 
-@mode("1", expected=lambda steps: 110.0 + 5.0 * steps)
+@mode("2", expected=lambda steps: 60.0 + 5.0 * steps)
 def paper(task: Task) -> Calibrated:
     """The greedy ratios as ComfyUI's node and the demo search them."""
-    found = calibrate(
-        task.denoiser(),
-        task.start,
-        task.sigmas,
-        schedule=task.model.schedule,
-        check=task.check,
-        extra_args=task.extra_args,
-        cfg=task.cfg,
-    )
-    assert found.report is not None
-    notes = {"ratios": list(found.ratios), "verdict": found.report.verdict}
-    return Calibrated(
-        lambda data: task.sample(data, ratios=found), found.report.calls_per_point, notes
-    )
+    return _quality(task, "paper")
+
+
+@mode("1", expected=lambda steps: 60.0 + 25.0 * steps)
+def ratios_plus(task: Task) -> Calibrated:
+    return _quality(task, "ratios+")
+
+
+@mode("1", expected=lambda steps: 80.0 + 20.0 * steps)
+def tournament(task: Task) -> Calibrated:
+    return _quality(task, "tournament")
+
+
+@mode("1", expected=lambda steps: 60.0 + 25.0 * steps)
+def schedule(task: Task) -> Calibrated:
+    return _quality(task, "schedule")
+
+
+@mode("1", expected=lambda steps: 100.0 + 7.0 * steps * steps)
+def full(task: Task) -> Calibrated:
+    return _quality(task, "full")
 
 
 @mode("1", expected=lambda steps: 200.0 + 120.0 * (steps - 3))
@@ -93,4 +101,31 @@ def authors(task: Task) -> Calibrated:
         lambda data: task.sample(data, ratios=found.ratios),
         found.calls,
         {"ratios": list(found.ratios)},
+    )
+
+
+def _quality(task: Task, quality: str) -> Calibrated:
+    """A calibration of this quality, free to run on the stock schedules of as many steps."""
+    found = calibrate(
+        task.denoiser(),
+        task.start,
+        task.sigmas,
+        schedule=task.model.schedule,
+        check=task.check,
+        extra_args=task.extra_args,
+        cfg=task.cfg,
+        quality=quality,
+        stock={name: task.grid(name) for name in SCHEDULERS},
+    )
+    assert found.report is not None
+    notes = {
+        "verdict": found.report.verdict,
+        "ratios": list(found.ratios),
+        "sigmas": list(found.sigmas_to_run or ()),
+        "solver": found.solver,
+        "order": found.order,
+        "told": list(found.notes),
+    }
+    return Calibrated(
+        lambda data: task.sample(data, ratios=found), found.report.calls_per_point, notes
     )

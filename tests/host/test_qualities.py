@@ -186,8 +186,7 @@ def test_the_node_shows_its_qualities(front: Front, vue: bool) -> None:
     front.js("dc.add('DCSolverCalibrate', 400, 90)")
     assert front.js("dc.widget('DCSolverCalibrate', 'quality').options.values") == list(QUALITIES)
     front.js("dc.move('DCSolverCalibrate', 'quality', 'tournament')")
-    front.js("app.canvas.ds.reset()")
-    front.js("app.graph.setDirtyCanvas(true, true)")
+    front.js("dc.view(1, 'DCSolverCalibrate')")
     front.page.wait_for_timeout(500)
     if vue:
         cut = front.js(
