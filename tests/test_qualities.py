@@ -298,7 +298,7 @@ def test_every_quality_has_its_search() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_ratios_are_held_back_as_they_are_found(kind: str) -> None:
-    """The first that acts is its optimum times the factor; those after it are searched from there."""
+    """The first that acts is its optimum times the factor; the search goes on from there."""
     found = {
         share: calibrate(
             Mixture(kind), points(kind, 6), GRIDS[kind], schedule=schedule_of(kind),
