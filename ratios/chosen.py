@@ -10,7 +10,7 @@ from ..solvers import RunReport, get_solver
 from .lookup import SAME_CFG, Choice, Entry, Run, choose, with_grid
 from .matching import carry_over
 from .schedule import RatioSchedule
-from .text import base_of, counted, label_of, listed
+from .text import counted, label_of, listed, plain_of
 
 
 def choose_ratios(
@@ -85,7 +85,7 @@ def told(choice: Choice, solver: str = "dc_solver", corrector: bool | None = Non
     source = [] if choice.source is None else [f"{choice.source} in the library"]
     notes = "".join(f" ({note})" for note in (*source, *ratios.notes))
     if not ratios.active:
-        return f"ratios of 1: plain {base_of(ratios)}{notes}"
+        return f"ratios of 1: plain {plain_of(ratios)}{notes}"
     of = "" if ratios.solver == "dc_solver" else f"{ratios.solver}, "
     return f"{of}{_what(ratios)}{notes}"
 

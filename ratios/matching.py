@@ -8,7 +8,7 @@ from dataclasses import replace
 from ..solvers import Schedule
 from ..solvers.grid import SAME_POINT, same_point
 from .schedule import RatioSchedule
-from .text import base_of, counted
+from .text import counted, plain_of
 
 
 def carry_over(found: RatioSchedule, sigmas: Sequence[float], schedule: Schedule) -> RatioSchedule:
@@ -70,7 +70,7 @@ def _grid_of(found: RatioSchedule) -> str:
 
 def _plain(found: RatioSchedule, sigmas: list[float], reason: str) -> RatioSchedule:
     count = max(len(sigmas) - 1, 0)
-    note = f"{reason}; sampling as plain {base_of(found)}"
+    note = f"{reason}; sampling as plain {plain_of(found)}"
     return replace(
         found,
         ratios=(1.0,) * count,

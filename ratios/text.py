@@ -122,6 +122,14 @@ def label_of(solver: str, corrector: bool | None = None) -> str:
 
 
 def base_of(found: ForSolver) -> str:
+    """The solver that some ratios are compared with, for people: theirs without them, or where they
+    were free to choose one, UniPC."""
+    if getattr(found, "quality", "") == "tournament":
+        return label_of("dc_solver")
+    return plain_of(found)
+
+
+def plain_of(found: ForSolver) -> str:
     """The solver of some ratios without them, for people."""
     return label_of(found.solver, found.corrector)
 

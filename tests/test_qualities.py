@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from dc_solver.ratios import QUALITIES, RatioSchedule, calibrate, calibrate_grid
+from dc_solver.ratios import QUALITIES, RatioSchedule, Report, calibrate, calibrate_grid
 from dc_solver.ratios.accuracy import LEVELS, ROUGH, fine_enough
 from dc_solver.ratios.families import RatioFamily, StepFamily, WarpFamily, plain_course
 from dc_solver.ratios.least_squares import fit
@@ -16,6 +16,7 @@ from dc_solver.ratios.points import Chunk, PointModel, Tally
 from dc_solver.ratios.qualities import SEARCHES
 from dc_solver.ratios.refine import jacobian_calls, refine
 from dc_solver.ratios.runs import Loss, Runs, Sketch
+from dc_solver.ratios.text import describe_ratios
 from dc_solver.ratios.trajectory import Trajectory
 from dc_solver.ratios.warp import Warp, angle, sigma_at_angle, warped
 from dc_solver.solvers import sample
@@ -310,3 +311,12 @@ def test_ratios_are_held_back_as_they_are_found(kind: str) -> None:
     for share in (0.95, 0.9):
         assert found[share][first] == pytest.approx(share * found[1.0][first])
         assert found[share][:first] == found[1.0][:first]
+
+
+def test_a_tournaments_gain_is_named_against_the_solver_that_it_was_measured_against() -> None:
+    found = RatioSchedule(
+        ratios=(1.0, 1.0, 1.1), sigmas=(9.0, 3.0, 1.0, 0.0), solver="ipndm", quality="tournament",
+        report=Report(points=2, check_points=2, errors=(1.0, 1.0), errors_plain=(2.0, 2.0),
+                      errors_dpmpp_2m=(2.0, 2.0), verdict="better"),
+    )  # fmt: skip
+    assert "of UniPC" in describe_ratios(found)
