@@ -19,7 +19,7 @@ from .families import plain_course
 from .greedy import HELD_BACK
 from .guard import checked
 from .points import ExtraArgs, Tally
-from .qualities import SEARCHES, most_work
+from .qualities import most_work, search
 from .reference import reference_sigmas, union
 from .runs import Runs, Sketch
 from .schedule import RatioSchedule, Report, settings_of
@@ -201,7 +201,7 @@ def _scale(
     for k, grid in enumerate(grids):
         end = tally.done + most_work(task, grid)
         cell = Cell(task, model, grid, trajectory, tally)
-        found = SEARCHES[task.quality](cell)
+        found = search(cell)
         result = RatioSchedule(
             ratios=found.ratios,
             learned=found.learned,

@@ -31,11 +31,6 @@ class Found:
     losses_plain: tuple[float, ...] = ()
     notes: tuple[str, ...] = ()
 
-    @property
-    def plain(self) -> bool:
-        """Whether it is the uncompensated solver on the given grid."""
-        return self.learned is None and all(ratio == 1.0 for ratio in self.ratios)
-
 
 @dataclass
 class Cell:

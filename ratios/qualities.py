@@ -51,8 +51,6 @@ def paper(cell: Cell) -> Found:
 
 def ratios_plus(cell: Cell) -> Found:
     """Ratios, with K and the variable chosen by held-out error, refined on the final error."""
-    if not falls_strictly(cell.grid.sigmas):
-        return paper(cell)
     judge = _judge(cell)
     variables = ("t", "lambda") if cell.task.schedule.has_model_time else ("lambda",)
     tried: list[tuple[float, Found]] = []
@@ -77,8 +75,6 @@ def ratios_plus(cell: Cell) -> Found:
 
 def tournament(cell: Cell) -> Found:
     """The best pair of solver and stock schedule, compensated where that helps."""
-    if not falls_strictly(cell.grid.sigmas):
-        return paper(cell)
     pair = best_pair(cell)
     settings = pair.settings
     if settings.solver == "unipc":  # the same solver, with ratios
@@ -104,8 +100,6 @@ def tournament(cell: Cell) -> Found:
 
 def schedule(cell: Cell) -> Found:
     """A warp of the given grid, proposed by the reference and confirmed by runs; then ratios."""
-    if not falls_strictly(cell.grid.sigmas):
-        return paper(cell)
     task, given = cell.task, cell.grid.sigmas
     known = warps(given, task.schedule)
     candidates = proposed(known, cell.trajectory, cell.plain, task.points, 0, _CONFIRMED)
@@ -126,8 +120,6 @@ def schedule(cell: Cell) -> Found:
 
 def full(cell: Cell) -> Found:
     """Step placement, told sigmas and the weights of the outputs, together."""
-    if not falls_strictly(cell.grid.sigmas):
-        return paper(cell)
     task, given = cell.task, cell.grid.sigmas
     others = [(given[0], *grid[1:]) for grid in cell.other_grids().values()]
     grids = {given, *others, *warps(given, task.schedule)}
@@ -154,6 +146,12 @@ SEARCHES: dict[str, Callable[[Cell], Found]] = {
     "schedule": schedule,
     "full": full,
 }
+
+
+def search(cell: Cell) -> Found:
+    """What the task's quality finds; on a grid whose steps cannot be moved, the paper's ratios."""
+    movable = falls_strictly(cell.grid.sigmas)
+    return SEARCHES[cell.task.quality if movable else "paper"](cell)
 
 
 def most_work(task: Task, grid: Grid) -> int:

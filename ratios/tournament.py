@@ -7,7 +7,7 @@ that the points go to the pairs among which there is a choice to make.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -47,12 +47,11 @@ def entrants(cell: Cell) -> list[Pair]:
         for name, order in ENTRANTS
         if timed or name != "deis_tab"
     ]
-    own = replace(cell.plain, dc_order=None)
     grids: list[tuple[str | None, tuple[float, ...]]] = [
         (None, cell.grid.sigmas),
         *cell.other_grids().items(),
     ]
-    pairs = [Pair(own, cell.grid.sigmas, None)]
+    pairs = [Pair(cell.plain, cell.grid.sigmas, None)]
     pairs += [
         Pair(settings, (cell.grid.sigmas[0], *grid[1:]), name)
         for name, grid in grids
