@@ -23,6 +23,11 @@ from .schedule import ForSolver, Identity, RatioSchedule, settings_of
 SHAPE = (4, 3, 3)
 #: From here a prediction says that ratios were limited to those that were found.
 LARGE_CHANGE = 0.05
+#: The share of the error that calibrations must have taken away for a prediction between them to
+#: count in full: where there is little to gain, a regression loses it easily.
+FULL_TRUST = 0.1
+#: What a calibration that did not help counts beside others that did.
+_LEAST_TRUST = 0.05
 _ONE_MODEL = ("fingerprint", "model_class", "prediction", "lora", "guidance", "scheduler")
 _CFG_UNIT = 12.0
 _STEPS_UNIT = 50.0
@@ -104,9 +109,14 @@ class CPR(ForSolver):
                 low, high = self.ratio_range
                 notes.append(f"ratios limited to those that were found, {low:.2f} to {high:.2f}")
             ratios = limited
-        if self._never_helped(near_steps, near_cfg):
-            ratios = np.ones(steps)
+        trust = self._trust(near_steps, near_cfg)
+        ratios = 1.0 + trust * (ratios - 1.0)
+        if trust == 0.0:
             notes.append("compensation did not help at the settings around this one: ratios of 1")
+        elif trust < 1.0:
+            notes.append(
+                f"compensation helped little around this setting: {trust:.0%} of what it predicts"
+            )
         known = next((s.sigmas for s in self.fitted if s.steps == steps), None)
         start = next((s.start for s in self.fitted if s.start is not None), None)
         return RatioSchedule(
@@ -120,12 +130,24 @@ class CPR(ForSolver):
             **settings_of(self),
         )
 
-    def _never_helped(self, steps: int, cfg: float) -> bool:
-        """Whether all calibrations around this setting kept ratios of 1."""
-        steps_around = _around(steps, sorted({s.steps for s in self.fitted}))
-        cfgs_around = _around(cfg, sorted({s.cfg for s in self.fitted if s.cfg is not None}))
-        around = [s for s in self.fitted if s.steps in steps_around and s.cfg in cfgs_around]
-        return bool(around) and not any(s.active for s in around)
+    def _trust(self, steps: int, cfg: float) -> float:
+        """How much of a prediction to take: all where the calibrations around gained
+        :data:`FULL_TRUST` or more on their check points, less where they gained less, and nothing
+        where none helped.  Between settings it is nearer to the lesser: the harmonic mean, by
+        distance."""
+        near_steps = _shares(steps, sorted({s.steps for s in self.fitted}))
+        near_cfgs = _shares(cfg, sorted({s.cfg for s in self.fitted if s.cfg is not None}))
+        around = [
+            (near_steps.get(found.steps, 0.0) * near_cfgs.get(found.cfg or 0.0, 0.0), _worth(found))
+            for found in self.fitted
+        ]
+        total = math.fsum(weight for weight, _ in around)
+        if total == 0.0:
+            return 1.0
+        if not any(weight and worth for weight, worth in around):
+            return 0.0
+        parts = [weight / max(worth, _LEAST_TRUST) for weight, worth in around]
+        return round(total / math.fsum(parts), 6)
 
     def _positions_on(self, known: int, steps: int) -> np.ndarray:
         """Where on the curve of ``known`` steps each of ``steps`` steps stands.
@@ -215,13 +237,22 @@ def fit_cpr(schedules: Sequence[RatioSchedule]) -> CPR:
     )
 
 
-def _around(value: float, known: Sequence[float]) -> set[float]:
-    """The known value itself, or the nearest one on either side."""
-    if value in known:
-        return {value}
-    below = [other for other in known if other < value]
-    above = [other for other in known if other > value]
-    return {*below[-1:], *above[:1]}
+def _shares(value: float, known: Sequence[float]) -> dict[float, float]:
+    """The known values on either side, with their weights in an interpolation at ``value``."""
+    for low, high in zip(known, known[1:]):
+        if low <= value <= high:
+            share = (value - low) / (high - low)
+            return {low: 1.0 - share, high: share}
+    return {known[0 if value <= known[0] else -1]: 1.0} if known else {}
+
+
+def _worth(found: RatioSchedule) -> float:
+    """1 for a calibration that gained much on its check points, or that was not checked; 0 for
+    one that kept ratios of 1."""
+    if not found.active:
+        return 0.0
+    gain = found.report.gain if found.report is not None else None
+    return 1.0 if gain is None else min(max((1.0 - gain) / FULL_TRUST, 0.0), 1.0)
 
 
 def _features(position: np.ndarray, cfg: float, steps: int) -> np.ndarray:

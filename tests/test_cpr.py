@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dc_solver.ratios import CPR, Identity, RatioSchedule, fit_cpr, import_official
+from dc_solver.ratios import CPR, Identity, RatioSchedule, Report, fit_cpr, import_official
 from dc_solver.solvers import VPSchedule, sample
 
 DATA = "DC_SOLVER_SHARED_DATA"
@@ -221,3 +221,24 @@ def test_where_no_calibration_around_helped_the_prediction_keeps_one() -> None:
     assert cpr.predict(8, 3.0).ratios == kept
     assert "did not help" in cpr.predict(8, 3.0).notes[-1]
     assert cpr.predict(5, 3.0).active and cpr.predict(6, 3.0).active
+
+
+def test_a_prediction_trusts_the_calibrations_around_as_far_as_they_gained() -> None:
+    """A gain of a tenth or more counts in full, half of that half; the harmonic mean between."""
+
+    def checked(cfg: float, gain: float) -> RatioSchedule:
+        report = Report(points=10, check_points=2, errors=(gain, gain), errors_plain=(1.0, 1.0),
+                        verdict="better")  # fmt: skip
+        return RatioSchedule((1.0, 1.0, 1.2, 0.8, 1.4), cfg=cfg, report=report)
+
+    cpr = fit_cpr([checked(2.0, 0.6), checked(4.0, 0.95), checked(6.0, 0.8)])
+    for cfg, share in (
+        (2.0, 1.0), (3.0, 2 / 3), (4.0, 0.5), (4.5, 4 / 7), (6.0, 1.0), (9.0, 1.0),
+    ):  # fmt: skip
+        got = cpr.predict(5, cfg)
+        free = [1.0 + share * (ratio - 1.0) for ratio in (1.2, 0.8, 1.4)]
+        assert got.ratios[2:] == pytest.approx(free, abs=1e-6), cfg
+        assert any("helped little" in note for note in got.notes) == (share < 1.0)
+    # Without a check there is no gain to go by.
+    unchecked = fit_cpr([RatioSchedule((1.0, 1.0, 1.2, 0.8, 1.4), cfg=2.0)])
+    assert unchecked.predict(5, 2.0).ratios[2:] == pytest.approx((1.2, 0.8, 1.4), abs=1e-6)
