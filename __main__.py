@@ -51,7 +51,7 @@ def _calibrate(pack: str, options: argparse.Namespace) -> None:
             options.steps, options.cfg, progress, options.solver, options.quality
         )
     output = Path(options.output)
-    if len(found) > 1 and options.quality == "paper":
+    if len(found) > 1 and options.quality in ratios.CPR_QUALITIES:
         results = {output: ratios.fit_cpr(found)}
     elif len(found) > 1:
         print(f"quality {options.quality} makes no CPR: every setting is a file of its own")
@@ -76,7 +76,8 @@ def _predict(pack: str, options: argparse.Namespace) -> None:
     if isinstance(found, ratios.RatioSchedule) and found.learned is not None:
         raise ValueError(
             f"{source.name} holds learned steps for {found.steps} steps, which hold for no other "
-            "run, not a CPR to predict with; calibrate several settings with --quality paper."
+            "run, not a CPR to predict with; calibrate several settings with --quality paper or "
+            "schedule."
         )
     if not isinstance(found, ratios.CPR):
         raise ValueError(f"{source.name} holds ratios for one setting, not a CPR to predict with.")
@@ -131,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     calibrate.add_argument("output", help="the .safetensors file to write")
     calibrate.add_argument("--model", choices=("eps", "flow"), default="eps")
     calibrate.add_argument("--scheduler", choices=_SCHEDULERS, default="simple")
-    several = "one or more; several of steps or CFG make a CPR, at quality paper"
+    several = "one or more; several of steps or CFG make a CPR, at quality paper or schedule"
     calibrate.add_argument("--steps", type=_count, nargs="+", default=[5], help=several)
     calibrate.add_argument("--cfg", type=_scale, nargs="+", default=[3.0], help=several)
     calibrate.add_argument("--solver", default="dc_solver", help="default dc_solver")
@@ -140,8 +141,8 @@ def _parser() -> argparse.ArgumentParser:
         help="paper, the default: its ratios, in the fewest calls; ratios+: several kinds of them, "
         "tried on whole runs; tournament: the best solver and schedule, then ratios; schedule: "
         "steps moved, then ratios; full: steps, what the model is told there, the weights of its "
-        "outputs, three times the calls at 5 steps and six at 10, best below ten. Beyond paper "
-        "every setting is a file of its own, and moved steps serve whole runs alone",
+        "outputs, three times the calls at 5 steps and six at 10, best below ten. At ratios+, "
+        "tournament and full every setting is a file of its own; moved steps are for whole runs",
     )  # fmt: skip
 
     predict = commands.add_parser("predict", help="ratios for any steps and CFG from a CPR file")

@@ -16,6 +16,7 @@ from .options import (
     calibrated_solver,
     first_seed,
     for_pictures,
+    grid_quality,
     search_settings,
     solver_settings,
 )
@@ -63,7 +64,7 @@ class DCSolverCalibrateGrid:
                 **search_settings(),
                 **solver_settings(),
             },
-            "optional": {**for_pictures(), **calibrated_solver()},
+            "optional": {**for_pictures(), **calibrated_solver(), "quality": grid_quality()},
             "hidden": {"node": "UNIQUE_ID"},
         }  # fmt: skip
 
@@ -89,9 +90,10 @@ class DCSolverCalibrateGrid:
         cfg_list: str,
         scheduler: str,
         vae: Any = None,
+        quality: str = "paper",
         **settings: Any,
     ) -> dict[str, Any]:
-        counts, cfgs = pairs(steps_list, cfg_list, settings["dc_order"])
+        counts, cfgs = pairs(steps_list, cfg_list, settings["dc_order"], quality)
         grids = [host.calculate_sigmas(model, scheduler, count) for count in counts]
 
         def work(guided: GuidedModel, x: Any, **arguments: Any) -> list[RatioSchedule]:
@@ -107,6 +109,7 @@ class DCSolverCalibrateGrid:
             pictures=pictures,
             sigmas=grids[-1],
             scheduler=scheduler,
+            quality=quality,
             **settings,
         )
         cpr = fit_cpr(found)
@@ -122,11 +125,13 @@ class DCSolverCalibrateGrid:
         return {"ui": shown, "result": (cpr, image, report, comparison)}
 
 
-def pairs(steps_list: str, cfg_list: str, dc_order: int) -> tuple[list[int], list[float]]:
+def pairs(
+    steps_list: str, cfg_list: str, dc_order: int, quality: str = "paper"
+) -> tuple[list[int], list[float]]:
     """The step counts and the CFGs.  Raises ValueError where they make no sense."""
     counts = [int(value) for value in numbers("steps_list", steps_list, whole=True)]
     cfgs = numbers("cfg_list", cfg_list)
-    check_counts("steps_list", counts, dc_order)
+    check_counts("steps_list", counts, dc_order, quality)
     if len(counts) * len(cfgs) > MOST_FITTED:
         raise ValueError(
             f"steps_list, cfg_list: expected at most {MOST_FITTED} pairs, got "

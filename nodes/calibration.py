@@ -16,6 +16,7 @@ from .options import CORRECTOR, LEAST_REFERENCE, LOWER_ORDER
 from .plotting import Pictures
 from .progress import Progress
 from .prompts import Prompts
+from .references import kept_references, key_of
 
 #: Larger batches are hardly faster.
 _MOST_AUTOMATIC = 8
@@ -75,6 +76,7 @@ def run_calibration(
         seeds=tuple(numbers[:seeds]),
         prompts_hash=prompts_hash(*positives, negative),
     )
+    key = key_of(model, positives, negative, sigmas)
     shape = tuple(latent.shape[1:])
     batch = batch_size or automatic_batch(model, shape, min(len(noise), _MOST_AUTOMATIC))
 
@@ -92,6 +94,8 @@ def run_calibration(
             quality=quality,
             stock=stock,
             reference_calls=reference_steps or None,
+            references=kept_references(),
+            model_key=key,
             solver=solver,
             corrector=CORRECTOR[corrector],
             dc_order=dc_order,

@@ -15,8 +15,8 @@ class DCSolverKSampler:
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "KSampler with DC-Solver. It takes the ratios that your library has for this model, CFG "
-        "and steps, or those that you connect; without any it samples as UniPC. As many model "
-        "calls as steps either way."
+        "and steps, or those that you connect; for a model that is not calibrated it guesses the "
+        "last one with care. As many model calls as steps either way."
     )
     RETURN_TYPES = ("LATENT",)
     OUTPUT_TOOLTIPS = ("The denoised latent.",)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ..ratios import QUALITIES
+from ..ratios import CPR_QUALITIES, QUALITIES
 from ..ratios.edits import parse_edits
 from ..solvers import SOLVERS, compensating
 
@@ -60,7 +60,8 @@ def find_ratios() -> Widget:
     return ("BOOLEAN", {
         "default": True, "label_on": "from the library", "label_off": "none",
         "tooltip": "What to do where no ratios are connected: take those that the library has for "
-        "this model, CFG, steps and solver, or sample without ratios.",
+        "this model, CFG, steps and solver, else a careful guess at the last one; or sample "
+        "without ratios, as plain UniPC.",
     })  # fmt: skip
 
 
@@ -151,6 +152,15 @@ def for_pictures() -> dict[str, Widget]:
 def calibrated_solver() -> dict[str, Widget]:
     """Which solver a calibration is for; last, so that saved workflows keep their values."""
     return {"solver": solver(compensating()), "corrector": corrector()}
+
+
+def grid_quality() -> Widget:
+    """What a calibration that a CPR is fitted to searches."""
+    return (list(CPR_QUALITIES), {
+        "default": "paper",
+        "tooltip": "paper: the ratios. schedule: moved steps too, 3 times the calls, about half of "
+        "the error left; Predict Ratios then moves the steps of any schedule, for whole runs.",
+    })  # fmt: skip
 
 
 def quality() -> Widget:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..ratios import CPR, RatioSchedule
+import torch
+
+from ..ratios import CPR, RatioSchedule, carry_over
 from ..ratios.edits import apply_edits, parse_edits
 from ..ratios.text import describe_ratios
-from . import host, tokens
+from . import host, host_model, tokens
 from .missing import why_missing
 from .options import CATEGORY, cfg, check_edits, edits, steps
 
@@ -19,9 +21,14 @@ class DCSolverPredictRatios:
         "move either. Drag a point to set a ratio by hand. Outside the range that was calibrated "
         "it takes the nearest setting and says so."
     )
-    RETURN_TYPES = ("DC_RATIOS", "STRING")
-    RETURN_NAMES = ("ratios", "report")
-    OUTPUT_TOOLTIPS = ("The ratios for these steps and CFG.", "What was predicted, in words.")
+    RETURN_TYPES = ("DC_RATIOS", "STRING", "SIGMAS")
+    RETURN_NAMES = ("ratios", "report", "sigmas")
+    OUTPUT_TOOLTIPS = (
+        "The ratios for these steps and CFG.",
+        "What was predicted, in words.",
+        "The schedule to run, its steps moved where the grid was calibrated so: for any sampler "
+        "that takes SIGMAS. Connect the model to get it.",
+    )
     FUNCTION = "predict"
     SEARCH_ALIASES = ["dc solver", "cpr", "compensation ratios", "ratio curve", "edit ratios"]
 
@@ -33,20 +40,50 @@ class DCSolverPredictRatios:
                 "steps": steps(),
                 "cfg": cfg(),
             },
-            "optional": {"edits": edits("number of steps")},
-        }
+            "optional": {
+                "edits": edits("number of steps"),
+                "model": ("MODEL", {
+                    "tooltip": "The model that you sample with; only the output sigmas needs it.",
+                }),
+            },
+        }  # fmt: skip
 
     @classmethod
     def VALIDATE_INPUTS(cls, edits: str | None = None) -> bool | str:
         """Refuse bad edits before anything runs."""
         return check_edits(edits)
 
-    def predict(self, cpr: CPR, steps: int, cfg: float, edits: str = "") -> dict[str, Any]:
+    def predict(
+        self, cpr: CPR, steps: int, cfg: float, edits: str = "", model: Any = None
+    ) -> dict[str, Any]:
         predicted: RatioSchedule = cpr.predict(steps, cfg)
         points = {} if why_missing(cpr) else parse_edits(edits).get(str(steps), {})
         found = apply_edits(predicted, points)
+        sigmas = host.block(
+            "Predict Ratios: connect the model, which the schedule of these steps is made for."
+        )
+        if model is not None:
+            found, sigmas = _laid_over(found, model)
         for note in found.notes:
             host.log.warning("DC-Solver prediction: %s", note)
         report = describe_ratios(found)
         shown = {"cpr": tokens.remember(cpr), "steps": steps, "cfg": cfg}
-        return {"ui": {"dc_run": [shown]}, "result": (found, report)}  # the curve tells the rest
+        # The curve tells the rest.
+        return {"ui": {"dc_run": [shown]}, "result": (found, report, sigmas)}
+
+
+def _laid_over(found: RatioSchedule, model: Any) -> tuple[RatioSchedule, Any]:
+    """The ratios over the model's own schedule, and the sigmas to run."""
+    scheduler = found.identity.scheduler
+    if scheduler in host.schedulers():
+        grid = host.calculate_sigmas(model, scheduler, found.steps)
+    elif found.sigmas is not None:
+        grid = torch.tensor(found.sigmas)
+    else:
+        return found, host.block(
+            f"Predict Ratios: the scheduler {scheduler or 'of this file'} is not known here, so "
+            "its sigmas are not either."
+        )
+    schedule = host_model.schedule_of(model.get_model_object("model_sampling"))
+    over = carry_over(found, grid.tolist(), schedule)
+    return over, torch.tensor(over.sigmas_to_run or grid.tolist(), dtype=torch.float32)

@@ -6,7 +6,9 @@ share of the error of the student that the reference is to judge.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 
@@ -26,30 +28,55 @@ _LEFT = 0.25
 Make = Callable[[int, int | None], Trajectory]
 
 
-def fine_enough(make: Make, student: torch.Tensor, share: float) -> tuple[Trajectory, float]:
+@dataclass(frozen=True)
+class Reference:
+    """A reference for which ``asked`` calls were asked, and how far it is from a coarser one.
+
+    ``log_apart`` is the mean log of that distance over the probes; 0 where none was run.
+    """
+
+    trajectory: Trajectory
+    asked: int
+    log_apart: float = 0.0
+
+    def share(self, student: torch.Tensor) -> float:
+        """What its error is estimated to be, as a share of the student's; see
+        :func:`fine_enough`."""
+        error = (student - self.trajectory.final[: len(student)]).double().flatten(1)
+        distance = torch.tensor(self.log_apart - log_error(error)).exp()
+        return _LEFT * float(distance)
+
+    @property
+    def finite(self) -> bool:
+        """Whether it can be relied on."""
+        return math.isfinite(self.log_apart) and self.trajectory.finite
+
+
+def fine_enough(
+    make: Make, student: torch.Tensor, share: float, known: Reference | None = None
+) -> Reference:
     """The first of :data:`LEVELS` whose error is at most ``share`` of the student's.
 
     Args:
         make: runs a reference.
         student: final states of the student on the first :data:`PROBES` points.
         share: of the mean square error, in the geometric mean over those points.
-
-    Returns:
-        The reference, and the share that its error is estimated to be.
+        known: the finest reference of these points so far; where it does not do, the next level
+            is compared with it.
     """
+    if known is not None and known.share(student) <= share:
+        return known
     probes = len(student)
-    coarse = make(ROUGH, probes)
+    coarse = make(ROUGH, probes) if known is None else known.trajectory
+    found = known
     for calls in LEVELS:
+        if known is not None and calls <= known.asked:
+            continue
         fine = make(calls, None)
-        estimate = _apart(fine, coarse, probes, student)
-        if estimate <= share:
+        off = (fine.final[:probes] - coarse.final[:probes]).double().flatten(1)
+        found = Reference(fine, calls, log_error(off))
+        if found.share(student) <= share:
             break
         coarse = fine
-    return fine, estimate
-
-
-def _apart(fine: Trajectory, coarse: Trajectory, probes: int, student: torch.Tensor) -> float:
-    off = (fine.final[:probes] - coarse.final[:probes]).double().flatten(1)
-    error = (student - fine.final[:probes]).double().flatten(1)
-    distance = torch.tensor(log_error(off) - log_error(error)).exp()
-    return _LEFT * float(distance)
+    assert found is not None
+    return found

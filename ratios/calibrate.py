@@ -3,7 +3,7 @@ them, without gradients."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,18 +13,15 @@ from ..solvers import Langevin, Schedule
 from ..solvers.calls import Model
 from ..solvers.grid import Grid
 from ..solvers.inputs import check_state
-from .accuracy import LEVELS, PROBES, ROUGH, fine_enough
 from .cell import Cell, Found
-from .families import plain_course
 from .greedy import HELD_BACK
 from .guard import checked
 from .points import ExtraArgs, Tally
 from .qualities import most_work, search
-from .reference import reference_sigmas, union
-from .runs import Runs, Sketch
+from .reference_run import ReferenceRun
+from .references import References
 from .schedule import RatioSchedule, Report, settings_of
 from .task import ShowFinals, Stock, Task
-from .trajectory import Trajectory
 
 Progress = Callable[[int, int], None]
 Interrupt = Callable[[], None]
@@ -54,6 +51,8 @@ def calibrate(
     quality: str = "paper",
     stock: Stock | None = None,
     reference_calls: int | None = None,
+    references: References | None = None,
+    model_key: Hashable = None,
     finals: ShowFinals | None = None,
     cfg: float | None = None,
     progress: Progress | None = None,
@@ -91,8 +90,14 @@ def calibrate(
             from the number of steps to them.  Those that do not fit are passed over.
         reference_calls: model calls of the reference trajectory, about; None for as many as the
             error of the student asks for (:mod:`ratios.accuracy`).
+        references: where the reference is looked up and kept, so that another calibration of the
+            same model from the same starting states, at any steps, solver or quality, need not run
+            it again; one kept for a chosen number of calls serves that number alone.
+        model_key: needed with ``references``: what tells the model and ``extra_args``, but not
+            ``cfg``, from any other (:func:`ratios.model_key.model_key`).
         finals: receives the final states of the check points once they are known.
-        cfg: the guidance scale that the model was given, kept with the result.
+        cfg: the guidance scale that the model was given, kept with the result and with the
+            reference.
         progress: called as ``progress(done, total)`` in model calls times points.
         interrupt: called before every model call; stops the run by raising.
         identity: fields of :class:`Identity` to keep with the result.
@@ -124,14 +129,17 @@ def calibrate(
         quality=quality,
         stock=stock,
         reference_calls=reference_calls,
+        references=references,
+        model_key=model_key,
         finals=finals,
         **identity,
     )
     grid = task.check_grid(sigmas)
     check_state(model, x, schedule)
-    tally = Tally(progress, interrupt, _reference_work(task, [grid]) + most_work(task, grid))
+    reference = ReferenceRun(task, [grid], cfg)
+    tally = Tally(progress, interrupt, reference.work + most_work(task, grid))
     with torch.no_grad():
-        (result,) = _scale(task, model, [grid], cfg, tally)
+        (result,) = _scale(task, model, [grid], cfg, reference, tally)
     tally.add(tally.total - tally.done)
     return result
 
@@ -149,8 +157,8 @@ def calibrate_grid(
 ) -> list[RatioSchedule]:
     """:func:`calibrate` for every pair of a grid and a guidance scale.
 
-    At each scale one reference trajectory serves all grids: it passes through the times of each.
-    Its calls are counted in the report of that scale's first grid.
+    At each scale one reference trajectory serves all grids: a new one passes through the times of
+    each.  Its calls are counted in the report of that scale's first grid.
 
     Args:
         model: a function of the guidance scale that returns the guided model.
@@ -182,21 +190,28 @@ def calibrate_grid(
     models = [model(cfg) for cfg in cfgs]
     for guided in models:
         check_state(guided, x, schedule)
-    work = _reference_work(task, made) + sum(most_work(task, grid) for grid in made)
-    tally = Tally(progress, interrupt, work * len(models))
+    references = [ReferenceRun(task, made, float(cfg)) for cfg in cfgs]
+    search_work = sum(most_work(task, grid) for grid in made)
+    work = sum(reference.work + search_work for reference in references)
+    tally = Tally(progress, interrupt, work)
     results = []
     with torch.no_grad():
-        for guided, cfg in zip(models, cfgs):
-            results += _scale(task, guided, made, float(cfg), tally)
+        for guided, cfg, reference in zip(models, cfgs, references):
+            results += _scale(task, guided, made, float(cfg), reference, tally)
     tally.add(tally.total - tally.done)
     return results
 
 
 def _scale(
-    task: Task, model: Model, grids: Sequence[Grid], cfg: float | None, tally: Tally
+    task: Task,
+    model: Model,
+    grids: Sequence[Grid],
+    cfg: float | None,
+    reference: ReferenceRun,
+    tally: Tally,
 ) -> list[RatioSchedule]:
     """The calibrations of every grid at one guidance scale, over one reference."""
-    trajectory, work = _reference(task, model, grids, tally)
+    trajectory, work = reference.run(model, tally)
     results = []
     for k, grid in enumerate(grids):
         end = tally.done + most_work(task, grid)
@@ -205,6 +220,7 @@ def _scale(
         result = RatioSchedule(
             ratios=found.ratios,
             learned=found.learned,
+            warp=found.warp,
             quality=task.quality,
             sigmas=grid.sigmas,
             cfg=cfg,
@@ -216,40 +232,6 @@ def _scale(
         results.append(checked(cell, result) if task.check else result)
         tally.add(max(end - tally.done, 0))
     return results
-
-
-def _reference(
-    task: Task, model: Model, grids: Sequence[Grid], tally: Tally
-) -> tuple[Trajectory, int]:
-    """The reference of all points, and the calls x points that it cost."""
-    everyone = range(task.points + task.check)
-    wanted = union([grid.sigmas for grid in grids], task.schedule)
-    work = 0
-
-    def make(calls: int, points: int | None) -> Trajectory:
-        nonlocal work
-        here = everyone if points is None else everyone[:points]
-        if calls > LEVELS[0] and task.reference_calls is None:
-            tally.expect(calls * len(here))
-        made = Trajectory(
-            task.point_model(model, here, tally), task.start[: len(here)], wanted, task.schedule,
-            calls,
-        )  # fmt: skip
-        work += made.calls * len(here)
-        return made
-
-    if task.reference_calls is not None:
-        trajectory = make(task.reference_calls, None)
-    else:
-        probes = min(PROBES, len(everyone))
-        finest = max(grids, key=lambda grid: grid.steps)
-        start = task.start[:probes]
-        runs = Runs(task.point_model(model, everyone[:probes], tally), start, start, Sketch(1))
-        course = plain_course(finest.sigmas, task.schedule, task.settings)
-        student = runs.run(course).final
-        work += runs.model.calls * probes
-        trajectory, _ = fine_enough(make, student, task.reference_share)
-    return trajectory, work
 
 
 def _report(task: Task, found: Found, search_work: int, reference_work: int) -> Report:
@@ -265,18 +247,3 @@ def _report(task: Task, found: Found, search_work: int, reference_work: int) -> 
         points=task.points,
         found=found.ratios,
     )
-
-
-def _reference_work(task: Task, grids: Sequence[Grid]) -> int:
-    """Calls x points of the reference; where they are chosen, if the first level will do."""
-    everyone = task.points + task.check
-    wanted = union([grid.sigmas for grid in grids], task.schedule)
-
-    def calls(asked: int) -> int:
-        return len(reference_sigmas(wanted, task.schedule, asked)[0]) - 1
-
-    if task.reference_calls is not None:
-        return calls(task.reference_calls) * everyone
-    probes = min(PROBES, everyone)
-    student = max(grid.steps for grid in grids)
-    return calls(LEVELS[0]) * everyone + (calls(ROUGH) + student) * probes

@@ -15,6 +15,7 @@ from .points import PointModel, Tally
 from .runs import Runs
 from .task import Task
 from .trajectory import Trajectory
+from .warp import Warp
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Found:
     losses: tuple[float, ...] = ()
     losses_plain: tuple[float, ...] = ()
     notes: tuple[str, ...] = ()
+    warp: Warp | None = None
 
 
 @dataclass

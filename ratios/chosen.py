@@ -9,7 +9,8 @@ from typing import Any
 from ..solvers import RunReport, get_solver
 from .lookup import SAME_CFG, Choice, Entry, Run, choose, with_grid
 from .matching import carry_over
-from .schedule import RatioSchedule
+from .prior import prior
+from .schedule import PRIOR, RatioSchedule
 from .text import counted, label_of, listed, plain_of
 
 
@@ -20,7 +21,8 @@ def choose_ratios(
     steps: int,
     refused: str = "",
 ) -> Choice:
-    """The ratios that somebody brought, fitted to the run, else those of the library.
+    """The ratios that somebody brought, fitted to the run, else those of the library, else the
+    prior's.
 
     ``library`` gives its entries, None where nobody should look; ``run`` says what is about to be
     sampled.  Both are asked only where that matters.  ``refused`` says why the run takes none
@@ -35,8 +37,13 @@ def choose_ratios(
         return Choice(fitted(brought, run()))
     if library is None:
         return Choice(reason="looking in the library is off")
-    entries = library()
-    return choose(entries, run()) if entries else Choice(reason="the library is empty")
+    entries, here = library(), run()
+    choice = choose(entries, here) if entries else Choice(reason="the library is empty")
+    if choice.ratios is None and here.identity.guidance is None:
+        guess = prior(here.sigmas, here.cfg, here.schedule, here.solver)
+        if guess is not None:
+            return Choice(guess.with_notes(choice.reason))
+    return choice
 
 
 def refusal(solver: str, langevin: bool = False, threshold: bool = False) -> str:
@@ -117,7 +124,7 @@ def record(choice: Choice, solver: str = "dc_solver", text: str = "") -> dict[st
     return {
         "told": text, "solver": choice.ratios.solver, "ratios": ratios,
         "quality": choice.ratios.quality if choice.ratios.active else None,
-        "source": choice.source,
+        "source": choice.source or (PRIOR if choice.ratios.origin == PRIOR else None),
     }  # fmt: skip
 
 

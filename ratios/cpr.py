@@ -7,6 +7,10 @@ DC-Solver (2409.03755), equations 9 to 11:
 ``phi_q`` quadratic in ``w`` with coefficients quadratic in ``n``: 36 numbers in the order
 ``[q][w^2, w, 1][n^2, n, 1]`` of the authors' file.  ``i`` counts from 1 and is the step whose
 compensation it is; the first ``K`` steps, which know too few outputs, have a ratio of 1.
+
+Of calibrations that moved their steps by a warp (:mod:`ratios.warp`) the logs of its two numbers
+are fitted beside the ratios, as planes over ``w`` and ``n``: ten seeds leave them too noisy for
+more, and a plane is steadier than each search alone.
 """
 
 from __future__ import annotations
@@ -19,8 +23,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from .schedule import ForSolver, Identity, RatioSchedule, settings_of
+from .warp import Warp
 
 SHAPE = (4, 3, 3)
+#: Of the planes of a warp, two of three numbers.
+WARP_SIZE = 6
 #: From here a prediction says that ratios were limited to those that were found.
 LARGE_CHANGE = 0.05
 #: The share of the error that calibrations must have taken away for a prediction between them to
@@ -40,7 +47,9 @@ class CPR(ForSolver):
     Coefficients are 36 numbers, shape ``(4, 3, 3)``.  Inputs outside ``steps_range`` or
     ``cfg_range`` are clamped to them, for the polynomial runs away outside, and predictions to
     ``ratio_range``, the ratios that were seen (None: any).  ``fitted`` are the calibrations behind
-    the fit, empty for an imported file.
+    the fit, empty for an imported file.  ``warp`` are the six numbers of the planes of ``log a``
+    and ``log b``, each in the order ``w, n, 1``, None where no steps are moved; a predicted warp
+    stays within those that were fitted.
     """
 
     coefficients: tuple[float, ...]
@@ -49,6 +58,7 @@ class CPR(ForSolver):
     ratio_range: tuple[float, float] | None = None
     identity: Identity = field(default_factory=Identity)
     fitted: tuple[RatioSchedule, ...] = ()
+    warp: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         values = np.asarray(self.coefficients, dtype=np.float64).reshape(-1)
@@ -60,13 +70,23 @@ class CPR(ForSolver):
         for name, (low, high) in (("steps_range", self.steps_range), ("cfg_range", self.cfg_range)):
             if not (math.isfinite(low) and math.isfinite(high) and low <= high):
                 raise ValueError(f"{name}: expected a lower and an upper end, got {(low, high)}.")
-        learned = next((s for s in self.fitted if s.learned is not None), None)
+        learned = next((s for s in self.fitted if s.learned is not None and s.warp is None), None)
         if learned is not None:
             raise ValueError(
-                f"fitted: expected calibrations of ratios alone, got learned steps for "
-                f"{learned.steps} steps, which hold for no other run; calibrate with quality paper "
-                "or ratios+."
+                f"fitted: expected calibrations of quality paper, ratios+ or schedule, got learned "
+                f"steps of quality {learned.quality} for {learned.steps} steps, which hold for no "
+                "other run."
             )
+        moved = [s.warp for s in self.fitted if s.warp is not None]
+        if (self.warp is None) != (not moved):
+            raise ValueError(
+                "warp: expected its planes where calibrations moved their steps, and only there."
+            )
+        if self.warp is not None:
+            planes = np.asarray(self.warp, dtype=np.float64).reshape(-1)
+            if planes.size != WARP_SIZE or not np.all(np.isfinite(planes)):
+                raise ValueError(f"warp: expected {WARP_SIZE} finite numbers, got {planes.size}.")
+            object.__setattr__(self, "warp", tuple(planes.tolist()))
         self.take_settings()
 
     def predict(self, steps: int, cfg: float) -> RatioSchedule:
@@ -117,6 +137,7 @@ class CPR(ForSolver):
             notes.append(
                 f"compensation helped little around this setting: {trust:.0%} of what it predicts"
             )
+        warp = self._warp(near_steps, near_cfg, trust)
         known = next((s.sigmas for s in self.fitted if s.steps == steps), None)
         start = next((s.start for s in self.fitted if s.start is not None), None)
         return RatioSchedule(
@@ -127,8 +148,20 @@ class CPR(ForSolver):
             origin="predicted",
             identity=self.identity,
             notes=tuple(notes),
+            warp=warp,
+            quality="paper" if warp is None else "schedule",
             **settings_of(self),
         )
+
+    def _warp(self, steps: int, cfg: float, trust: float) -> Warp | None:
+        """The warp for a setting in the fitted range; None where no steps are to be moved."""
+        if self.warp is None or trust == 0.0:
+            return None
+        logs = np.asarray(self.warp).reshape(2, 3) @ _plane(cfg, steps)
+        seen = np.array([_logs(found) for found in self.fitted])
+        logs = trust * np.clip(logs, seen.min(axis=0), seen.max(axis=0))
+        a, b = np.exp(logs).tolist()
+        return Warp(a, b)
 
     def _trust(self, steps: int, cfg: float) -> float:
         """How much of a prediction to take: all where the calibrations around gained
@@ -200,6 +233,11 @@ def fit_cpr(schedules: Sequence[RatioSchedule]) -> CPR:
                     f"fit_cpr: expected calibrations of one model on one scheduler, got {name} "
                     f"{here!r} and {there!r}."
                 )
+        if ("schedule" in (schedule.quality, first.quality)) and schedule.quality != first.quality:
+            raise ValueError(
+                "fit_cpr: expected all calibrations of quality schedule or none, got "
+                f"{first.quality} and {schedule.quality}; their ratios are for other steps."
+            )
 
     rows, targets = [], []
     free = []
@@ -233,8 +271,31 @@ def fit_cpr(schedules: Sequence[RatioSchedule]) -> CPR:
         ratio_range=(min(seen), max(seen)),
         identity=replace(first.identity),
         fitted=tuple(schedules),
+        warp=_fit_warp(schedules),
         **settings_of(first),
     )
+
+
+def _fit_warp(schedules: Sequence[RatioSchedule]) -> tuple[float, ...] | None:
+    """The planes through the warps; as flat as different scales and step counts leave them."""
+    if all(schedule.warp is None for schedule in schedules):
+        return None
+    rows = np.array([_plane(s.cfg or 0.0, s.steps) for s in schedules])
+    targets = np.array([_logs(schedule) for schedule in schedules])
+    varied = [k for k in range(2) if np.ptp(rows[:, k]) > 0.0]
+    planes = np.zeros((2, 3))
+    used = [*varied, 2]
+    planes[:, used] = np.linalg.lstsq(rows[:, used], targets, rcond=None)[0].T
+    return tuple(planes.reshape(-1).tolist())
+
+
+def _plane(cfg: float, steps: int) -> np.ndarray:
+    return np.array([cfg / _CFG_UNIT, steps / _STEPS_UNIT, 1.0])
+
+
+def _logs(found: RatioSchedule) -> tuple[float, float]:
+    """The logs of a calibration's warp; steps that stayed are a warp of 1."""
+    return (0.0, 0.0) if found.warp is None else (math.log(found.warp.a), math.log(found.warp.b))
 
 
 def _shares(value: float, known: Sequence[float]) -> dict[float, float]:

@@ -97,10 +97,12 @@ class WarpFamily:
     def scale(self) -> np.ndarray:
         return np.full(2, 0.3)
 
-    def course(self, values: np.ndarray) -> Course | None:
+    def warp(self, values: np.ndarray) -> Warp:
         a, b = np.exp(values).tolist()
-        warp = Warp(self._start.a * a, self._start.b * b)
-        grid = warped(self._sigmas, self._schedule, warp)
+        return Warp(self._start.a * a, self._start.b * b)
+
+    def course(self, values: np.ndarray) -> Course | None:
+        grid = warped(self._sigmas, self._schedule, self.warp(values))
         return None if grid is None else plain_course(grid, self._schedule, self._settings)
 
 

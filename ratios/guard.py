@@ -73,6 +73,7 @@ def checked(cell: Cell, result: RatioSchedule) -> RatioSchedule:
         result,
         ratios=(1.0,) * grid.steps,
         learned=None,
+        warp=None,
         **settings_of(task.settings),
         report=report,
         notes=(f"{what} did not help on the check seeds: the ratios stay 1",),

@@ -9,7 +9,7 @@ from ..solvers import Schedule
 from ..solvers.grid import SAME_POINT, same_point
 from .cpr import CPR
 from .fingerprint import MERGE
-from .matching import part_at, place_of, same_grid, whole_run
+from .matching import laid_over, part_at, place_of, same_grid, whole_run
 from .schedule import ForSolver, Identity, RatioSchedule, settings_of
 from .text import counted
 
@@ -170,8 +170,9 @@ def _fitted(known: RatioSchedule, run: Run, whole: bool, within: float) -> Ratio
     if known.sigmas is None or (len(known.sigmas) == len(run.sigmas)) != whole:
         return None
     if whole:
-        return known if whole_run(known, run.sigmas, run.schedule, within) else None
-    if known.learned is not None or run.steps <= known.dc_order:
+        fits = whole_run(known, run.sigmas, run.schedule, within)
+        return laid_over(known, run.sigmas, run.schedule) if fits else None
+    if known.moves_steps or run.steps <= known.dc_order:
         return None
     place = place_of(run.sigmas, known.sigmas, run.schedule, within)
     return None if place is None else part_at(known, run.sigmas, place)
@@ -252,7 +253,7 @@ def _label(found: RatioSchedule | CPR) -> str:
         cfg = f"CFG {found.cfg_range[0]:g} to {found.cfg_range[1]:g}"
     else:
         steps = counted(found.steps)
-        if found.learned is not None:
+        if found.moves_steps:
             steps = f"learned steps for whole runs of {steps}"
         cfg = "any CFG" if found.cfg is None else f"CFG {found.cfg:g}"
     on = f" on {found.identity.scheduler}" if found.identity.scheduler else ""

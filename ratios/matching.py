@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..solvers import Schedule
+from ..solvers import LearnedSteps, Schedule
 from ..solvers.grid import SAME_POINT, same_point
 from .schedule import RatioSchedule
 from .text import counted, plain_of
+from .warp import warped
 
 
 def carry_over(found: RatioSchedule, sigmas: Sequence[float], schedule: Schedule) -> RatioSchedule:
@@ -31,12 +32,12 @@ def carry_over(found: RatioSchedule, sigmas: Sequence[float], schedule: Schedule
         if found.start is not None and not same_point(found.start, values[0], schedule):
             reason = f"the ratios are for runs from sigma {found.start:.4g}, not {values[0]:.4g}"
             return _plain(found, values, reason)
-        return found
+        return laid_over(found, values, schedule)
     known = list(zip(found.sigmas, found.sigmas[1:]))
     wanted = list(zip(values, values[1:]))
     if whole_run(found, values, schedule):
-        return found
-    if found.learned is not None:
+        return laid_over(found, values, schedule)
+    if found.moves_steps:
         return _plain(
             found,
             values,
@@ -77,8 +78,24 @@ def _plain(found: RatioSchedule, sigmas: list[float], reason: str) -> RatioSched
         sigmas=tuple(sigmas) if sigmas else None,
         report=None,
         learned=None,
+        warp=None,
         notes=(*found.notes, note),
     )
+
+
+def laid_over(found: RatioSchedule, sigmas: Sequence[float], schedule: Schedule) -> RatioSchedule:
+    """A warp that has no grid yet over that of a run; anything else as it is.
+
+    A grid whose steps cannot be moved, for it stands still somewhere, runs plain.
+    """
+    if found.warp is None or found.learned is not None:
+        return found
+    values = [float(sigma) for sigma in sigmas]
+    falls = len(values) > 1 and all(a > b for a, b in zip(values, values[1:]))
+    grid = warped(values, schedule, found.warp) if falls else None
+    if grid is None:
+        return _plain(found, values, "the steps of this schedule cannot be moved")
+    return replace(found, sigmas=tuple(values), learned=LearnedSteps(grid))
 
 
 def part_at(found: RatioSchedule, sigmas: Sequence[float], place: int) -> RatioSchedule:

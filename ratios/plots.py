@@ -255,7 +255,7 @@ def comparison_figure(
 def describe(schedule: RatioSchedule) -> str:
     """A short name for a curve: steps, scale, where it comes from, what was learned beside."""
     cfg = "" if schedule.cfg is None else f", CFG {schedule.cfg:g}"
-    learned = "" if schedule.learned is None else f", learned steps: {schedule.quality}"
+    learned = f", learned steps: {schedule.quality}" if schedule.moves_steps else ""
     return f"{schedule.steps} steps{cfg} ({schedule.origin}{learned})"
 
 

@@ -113,9 +113,10 @@ def schedule(cell: Cell) -> Found:
 
     best = min(candidates, key=error)
     family = WarpFamily(given, task.schedule, cell.plain, known[best])
-    grid = refine(runs, family, np.zeros(2), _ROUNDS, loss).course.sigmas
+    refined = refine(runs, family, np.zeros(2), _ROUNDS, loss)
+    grid = refined.course.sigmas
     found = _greedy(cell, task.settings, make_grid(grid, task.schedule))
-    return replace(found, learned=LearnedSteps(grid))
+    return replace(found, learned=LearnedSteps(grid), warp=family.warp(refined.values))
 
 
 def full(cell: Cell) -> Found:

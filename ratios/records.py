@@ -3,8 +3,8 @@
 The reading is the definition of the format.  Every field must be present, known, of its type and
 within its limits; :class:`RecordError` names the one that is not.
 
-Version 2 adds learned steps and a quality.  What has neither is written as version 1, which packs
-from before read.
+Version 2 adds learned steps, a warp and a quality.  What has none of them is written as version 1,
+which packs from before read.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..solvers import LearnedSteps
-from .cpr import CPR
+from .cpr import CPR, WARP_SIZE
 from .schedule import (
     QUALITIES,
     VERDICTS,
@@ -27,6 +27,7 @@ from .schedule import (
     Report,
     settings_of,
 )
+from .warp import Warp
 
 FORMAT = "dc_solver"
 VERSIONS = (1, 2)
@@ -37,6 +38,8 @@ MOST_FITTED = 256
 _MOST_TEXT = 4096
 _MOST_ITEMS = 10_000
 _LEARNED = ("sigmas", "inputs", "changes")
+#: What a record of ratios has in version 2 alone, and may leave out.
+_SECOND = ("quality", "warp")
 #: The report of version 1; what version 2 has beside may be left out.
 _FIRST_REPORT = frozenset({
     "losses", "losses_plain", "search_calls", "reference_calls", "check_calls", "points",
@@ -58,6 +61,8 @@ def to_record(obj: RatioSchedule | CPR) -> tuple[dict[str, Any], Arrays]:
         return {**_head("ratios", [record], arrays), **record}, arrays
     if isinstance(obj, CPR):
         arrays = {"coefficients": np.array(obj.coefficients, dtype=np.float64)}
+        if obj.warp is not None:
+            arrays["warp"] = np.array(obj.warp, dtype=np.float64)
         fitted = []
         for k, schedule in enumerate(obj.fitted):
             part, part_arrays = _from_ratios(schedule, f"fitted.{k}.")
@@ -106,7 +111,8 @@ def from_record(record: dict[str, Any], arrays: Arrays) -> RatioSchedule | CPR:
 def _head(kind: str, records: list[dict[str, Any]], arrays: Arrays) -> dict[str, Any]:
     """What stands before these records of ratios, with the first version that has all of them."""
     new = any(
-        "quality" in record or not (record["report"] or {}).keys() <= _FIRST_REPORT
+        not record.keys().isdisjoint(_SECOND)
+        or not (record["report"] or {}).keys() <= _FIRST_REPORT
         for record in records
     )
     learned = any("learned." in name for name in arrays)
@@ -122,7 +128,7 @@ def _from_ratios(obj: RatioSchedule, prefix: str) -> tuple[dict[str, Any], Array
         value = getattr(obj.learned, name)
         if value is not None:
             arrays[f"{prefix}learned.{name}"] = np.array(value, dtype=np.float64)
-    record = {
+    record: dict[str, Any] = {
         "steps": obj.steps,
         "start": obj.start,
         "cfg": obj.cfg,
@@ -134,6 +140,8 @@ def _from_ratios(obj: RatioSchedule, prefix: str) -> tuple[dict[str, Any], Array
     }
     if obj.quality != QUALITIES[0]:
         record["quality"] = obj.quality
+    if obj.warp is not None:
+        record["warp"] = [obj.warp.a, obj.warp.b]
     return record, arrays
 
 
@@ -149,15 +157,24 @@ def _to_ratios(record: dict[str, Any], arrays: Arrays, prefix: str, version: int
         "notes": _list_of(_text),
     }
     if version > 1:
-        record = {"quality": QUALITIES[0], **record}
+        record = {"quality": QUALITIES[0], "warp": None, **record}
         checks["quality"] = _text
+        checks["warp"] = _optional(_pair(_number))
     values = _read(record, checks)
     steps = values.pop("steps")
     settings = values.pop("settings")
     learned = _to_learned(arrays, prefix, steps) if version > 1 else None
+    warp = values.pop("warp", None)
     ratios = _array(arrays, f"{prefix}ratios", steps)
     sigmas = _array(arrays, f"{prefix}sigmas", steps + 1) if f"{prefix}sigmas" in arrays else None
-    return RatioSchedule(ratios=ratios, sigmas=sigmas, learned=learned, **settings, **values)
+    return RatioSchedule(
+        ratios=ratios,
+        sigmas=sigmas,
+        learned=learned,
+        warp=None if warp is None else Warp(*warp),
+        **settings,
+        **values,
+    )
 
 
 def _to_cpr(record: dict[str, Any], arrays: Arrays, version: int) -> CPR:
@@ -178,7 +195,8 @@ def _to_cpr(record: dict[str, Any], arrays: Arrays, version: int) -> CPR:
         for k, part in enumerate(values.pop("fitted"))
     )
     coefficients = _array(arrays, "coefficients", 36)
-    return CPR(coefficients=coefficients, fitted=fitted, **settings, **values)
+    warp = _array(arrays, "warp", WARP_SIZE) if version > 1 and "warp" in arrays else None
+    return CPR(coefficients=coefficients, fitted=fitted, warp=warp, **settings, **values)
 
 
 def _to_learned(arrays: Arrays, prefix: str, steps: int) -> LearnedSteps | None:

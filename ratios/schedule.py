@@ -10,11 +10,16 @@ from typing import Any
 from ..solvers import LearnedSteps, get_solver
 from ..solvers.inputs import check_ratios, check_settings
 from ..solvers.step import Settings
+from .warp import Warp
 
-ORIGINS = ("calibrated", "predicted", "imported")
+#: Of ratios that no calibration of the model is behind (:mod:`ratios.prior`).
+PRIOR = "prior"
+ORIGINS = ("calibrated", "predicted", "imported", PRIOR)
 VERDICTS = ("better", "not better", "unchecked")
 #: What a calibration may change, from the paper's ratios to all of a step.
 QUALITIES = ("paper", "ratios+", "tournament", "schedule", "full")
+#: Those that vary smoothly enough over steps and scales for a regression.
+CPR_QUALITIES = ("paper", "schedule")
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,13 @@ class Report:
             "reference": self.reference_work or self.reference_calls * everyone,
             "check": self.check_calls * self.check_points,
         }
+
+    def reuses_reference(self, steps: int) -> bool:
+        """Whether the reference of an earlier calibration served: its own calls are no more than
+        those of one run of ``steps``, which tried it."""
+        calls = self.calls
+        everyone = self.points + self.check_points
+        return calls["search"] > 0 and calls["reference"] <= steps * everyone
 
     @property
     def calls_per_point(self) -> float:
@@ -164,8 +176,9 @@ class RatioSchedule(ForSolver):
     user should know, such as values clamped to the fitted range.
 
     ``learned`` are steps that replace those of the host's grid, which stays in ``sigmas``; the
-    solver, its settings and the ratios then hold over the learned sigmas.  ``quality`` is how much
-    a calibration was free to change.
+    solver, its settings and the ratios then hold over the learned sigmas.  A ``warp`` is what made
+    them of the host's grid; without ``learned`` it is still to be laid over the grid of a run
+    (:func:`matching.carry_over`).  ``quality`` is how much a calibration was free to change.
     """
 
     ratios: tuple[float, ...]
@@ -178,6 +191,7 @@ class RatioSchedule(ForSolver):
     notes: tuple[str, ...] = ()
     learned: LearnedSteps | None = None
     quality: str = "paper"
+    warp: Warp | None = None
 
     def __post_init__(self) -> None:
         self.take_settings()
@@ -204,6 +218,8 @@ class RatioSchedule(ForSolver):
             raise ValueError(f"quality: expected one of {QUALITIES}, got {self.quality!r}.")
         if self.learned is not None:
             _check_learned(self.learned, self.sigmas)
+        if self.warp is not None and not isinstance(self.warp, Warp):
+            raise TypeError(f"warp: expected a Warp(a, b), got {type(self.warp).__name__}.")
 
     @property
     def steps(self) -> int:
@@ -212,8 +228,13 @@ class RatioSchedule(ForSolver):
 
     @property
     def active(self) -> bool:
-        """Whether the steps are learned or any ratio differs from 1."""
-        return self.learned is not None or self.compensates
+        """Whether the steps are moved or any ratio differs from 1."""
+        return self.moves_steps or self.compensates
+
+    @property
+    def moves_steps(self) -> bool:
+        """Whether a run steps elsewhere than on the host's grid."""
+        return self.learned is not None or self.warp is not None
 
     @property
     def compensates(self) -> bool:
@@ -222,8 +243,11 @@ class RatioSchedule(ForSolver):
 
     @property
     def sigmas_to_run(self) -> tuple[float, ...] | None:
-        """The sigmas that are stepped: the learned ones, else those of the host's grid."""
-        return self.sigmas if self.learned is None else self.learned.sigmas
+        """The sigmas that are stepped: the learned ones, else those of the host's grid; None where
+        they are not known."""
+        if self.learned is not None:
+            return self.learned.sigmas
+        return self.sigmas if self.warp is None else None
 
     def with_notes(self, *notes: str) -> RatioSchedule:
         return replace(self, notes=(*self.notes, *notes))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -16,6 +18,7 @@ from ..solvers.plan import make_plan
 from ..solvers.step import Settings, Step
 from .greedy import HELD_BACK, LOSSES
 from .points import Chunk, ExtraArgs, PointModel, Tally
+from .references import References
 from .schedule import QUALITIES, Identity
 
 #: Other grids that a calibration may choose, by the name of their scheduler.
@@ -57,6 +60,8 @@ class Task:
     quality: str
     stock: Callable[[int], Grids]
     reference_calls: int | None
+    references: References | None
+    model_key: Hashable
     extra_args: ExtraArgs
     identity: Identity
 
@@ -84,6 +89,8 @@ class Task:
         quality: str = "paper",
         stock: Stock | None = None,
         reference_calls: int | None = None,
+        references: References | None = None,
+        model_key: Hashable = None,
         finals: ShowFinals | None = None,
         **identity: Any,
     ) -> Task:
@@ -123,6 +130,7 @@ class Task:
             )
         if chunk is not None and chunk < 1:
             raise ValueError(f"chunk: expected 1 or more points, got {chunk}.")
+        _check_key(references, model_key)
         if loss not in LOSSES:
             raise ValueError(f"loss: expected one of {', '.join(LOSSES)}, got {loss!r}.")
         if isinstance(held_back, bool) or not isinstance(held_back, (int, float)):
@@ -154,9 +162,18 @@ class Task:
             quality=quality,
             stock=stock if callable(stock) else lambda _: stock or {},
             reference_calls=reference_calls,
+            references=references,
+            model_key=model_key,
             extra_args=extra_args,
             identity=Identity(**{"latent_shape": tuple(x.shape[1:]), **identity}),
         )
+
+    @cached_property
+    def start_digest(self) -> bytes:
+        """A hash over the starting states, their number and order."""
+        digest = hashlib.sha256(f"{self.start.dtype} {tuple(self.start.shape)}".encode())
+        digest.update(self.start.contiguous().numpy().tobytes())
+        return digest.digest()
 
     @property
     def reference_share(self) -> float:
@@ -197,6 +214,25 @@ class Task:
             points=points,
             chunk=self.chunk,
             tally=tally,
+        )
+
+
+def _check_key(references: References | None, model_key: Hashable) -> None:
+    """Raises TypeError where references could not be kept by this key."""
+    if references is None:
+        return
+    if not isinstance(references, References):
+        raise TypeError(f"references: expected References(), got {type(references).__name__}.")
+    try:
+        hash(model_key)
+    except TypeError as error:
+        raise TypeError(
+            f"model_key: expected something hashable, got {type(model_key).__name__}."
+        ) from error
+    if model_key is None:
+        raise TypeError(
+            "model_key: expected what tells this model and its conditioning from others, as "
+            "references are kept by it; got None."
         )
 
 

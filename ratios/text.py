@@ -18,7 +18,7 @@ def describe_ratios(schedule: RatioSchedule) -> str:
     scheduler = schedule.identity.scheduler
     grid = f" on {scheduler}" if scheduler else ""
     of = "DC-Solver" if schedule.solver == "dc_solver" else label_of(schedule.solver)
-    what = "ratios" if schedule.learned is None else "learned steps"
+    what = "learned steps" if schedule.moves_steps else "ratios"
     quality = "" if schedule.quality == "paper" else f" (quality {schedule.quality})"
     lines = [f"{of} {what}: {counted(schedule.steps)} at {cfg}{grid}, {schedule.origin}{quality}"]
     report = schedule.report
@@ -26,14 +26,20 @@ def describe_ratios(schedule: RatioSchedule) -> str:
         lines += _gain(report, base_of(schedule))
     if schedule.learned is not None:
         lines += _learned(schedule.learned)
-    if schedule.learned is None or schedule.compensates:
+    if schedule.warp is not None:
+        lines.append(
+            f"warp of the schedule: a {schedule.warp.a:.3f}, b {schedule.warp.b:.3f}; whole runs "
+            "alone"
+        )
+    if not schedule.moves_steps or schedule.compensates:
         lines.append("ratios: " + "  ".join(f"{ratio:.3f}" for ratio in schedule.ratios))
     if report is not None:
         calls = report.calls
+        earlier = " and an earlier one" if report.reuses_reference(schedule.steps) else ""
         lines.append(
-            f"cost: {sum(calls.values())} model calls x images (reference {calls['reference']}, "
-            f"search {calls['search']}, check {calls['check']}), {report.calls_per_point:.0f} for "
-            f"each of the {report.points} search seeds"
+            f"cost: {sum(calls.values())} model calls x images (reference {calls['reference']}"
+            f"{earlier}, search {calls['search']}, check {calls['check']}), "
+            f"{report.calls_per_point:.0f} for each of the {report.points} search seeds"
         )
     variant = f" {schedule.variant}" if SOLVERS[schedule.solver].has_variants else ""
     corrected = {None: "", True: " with UniC", False: " without UniC"}[schedule.corrector]

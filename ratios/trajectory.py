@@ -63,6 +63,20 @@ class Trajectory:
         self._states.append(self.sketch(self.final).clone())
         self._lams = [schedule.half_logsnr(sigma) for sigma in self._sigmas]
 
+    @property
+    def nbytes(self) -> int:
+        """The bytes that it takes."""
+        return sum(tensor.nbytes for tensor in self._tensors)
+
+    @property
+    def finite(self) -> bool:
+        """Whether there is neither NaN nor infinity in it."""
+        return all(bool(tensor.isfinite().all()) for tensor in self._tensors)
+
+    @property
+    def _tensors(self) -> tuple[torch.Tensor, ...]:
+        return (self.final, *self._states, *self._outputs)
+
     def state(self, sigma: float) -> torch.Tensor:
         """The sketched states at a sigma of the way, (points, elements)."""
         return self._at(sigma, self._states)

@@ -20,13 +20,21 @@ import numpy as np
 
 from ..solvers import Schedule
 
+#: The numbers of a warp lie between these; searches end far within.
+LEAST, MOST = 0.01, 100.0
+
 
 @dataclass(frozen=True)
 class Warp:
-    """The two numbers; both positive."""
+    """The two numbers.  Raises ValueError for those that put all steps into one end."""
 
     a: float = 1.0
     b: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name, value in (("a", self.a), ("b", self.b)):
+            if not LEAST <= value <= MOST:  # NaN too
+                raise ValueError(f"warp {name}: expected {LEAST:g} to {MOST:g}, got {value!r}.")
 
     def share(self, u: float) -> float:
         """The share of the schedule that is done after the share ``u`` of the steps."""

@@ -127,6 +127,11 @@ def sample(
     learned: LearnedSteps | None = None
     if isinstance(ratios, SearchedRatios):
         learned = getattr(ratios, "learned", None)
+        if learned is None and getattr(ratios, "warp", None) is not None:
+            raise ValueError(
+                "ratios: expected moved steps laid over the sigmas of this run, got a warp alone; "
+                "pass what ratios.carry_over(found, sigmas, schedule) returns."
+            )
         check_takes_ratios(get_solver(solver))
         if solver not in ("dc_solver", ratios.solver):
             raise ValueError(

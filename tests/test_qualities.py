@@ -197,7 +197,8 @@ def test_the_reference_is_as_fine_as_it_has_to_be(share: float, levels: int) -> 
 
     course = plain_course(GRIDS["vp"], schedule, Settings())
     student = runs_of(Mixture(), x[:4], x[:4]).run(course).final
-    trajectory, estimate = fine_enough(make, student, share)
+    found = fine_enough(make, student, share)
+    trajectory, estimate = found.trajectory, found.share(student)
     assert asked == [(ROUGH, 4), *((calls, 6) for calls in LEVELS[:levels])]
     assert (estimate <= share) == (levels == 1)
     # What it says of its own error is no less than half of what that is.

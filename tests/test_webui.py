@@ -18,6 +18,7 @@ import webui_host as host
 from dc_solver import ratios
 from dc_solver.ratios import Identity, RatioSchedule
 from dc_solver.ratios.fingerprint import fingerprint
+from dc_solver.ratios.prior import prior
 from dc_solver.solvers import (
     SOLVERS,
     SPACINGS,
@@ -86,6 +87,20 @@ def test_without_ratios_it_is_unipc_at_one_call_a_step(make: Any) -> None:
     assert torch.allclose(found, by_library(solver="unipc"), atol=1e-6)
     assert len(denoiser.seen) == 5
     assert p.extra_generation_params == {"DC ratios": "none"}
+
+
+def test_a_model_that_nothing_is_known_of_takes_the_prior_and_says_so() -> None:
+    p = host.Processing(cfg_scale=3.0)
+    _, found = run(host.forge_model(), p)
+    schedule = VPSchedule(discrete_time(host.vp_table().tolist()))
+    settings = ratios.settings_of(RatioSchedule(()))
+    expected = prior(SIGMAS.tolist(), 3.0, schedule, settings)
+    assert expected is not None
+    assert torch.allclose(found, by_library(ratios=expected), atol=1e-6)
+    last = f"{expected.ratios[-1]:g}"
+    assert p.extra_generation_params == {
+        "DC ratios": f"1 1 1 1 {last}", "DC file": "none, prior",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("make", [host.a1111_model, host.forge_model])

@@ -171,10 +171,12 @@ class Calibrated:
         self.files = {path.name: ratios.load(path) for path in folder.glob("*.safetensors")}
 
 
-def calibrated(tmp_path: Path, webui: dict[str, Any], **changes: Any) -> Calibrated:
-    model = host.forge_model()
-    name = "model"
-    model.sd_checkpoint_info = SimpleNamespace(model_name=name)
+def calibrated(
+    tmp_path: Path, webui: dict[str, Any], model: Any = None, **changes: Any
+) -> Calibrated:
+    model = model or host.forge_model()
+    if not hasattr(model, "sd_checkpoint_info"):
+        model.sd_checkpoint_info = SimpleNamespace(model_name="model")
     webui["modules.shared"].sd_model = host.Txt2Img.sd_model = model
     host.KDiffusionSampler.grids["host"] = lambda n: host.simple(n, 0, 0, model.wrap, "cpu")
     fields = {"steps": "5", "seeds": 4, "check_seeds": 2, **changes}
@@ -273,3 +275,59 @@ def test_several_settings_at_paper_are_a_cpr(tmp_path: Path, webui: dict[str, An
     more = {"steps": "5 6", "cfgs": "3 7", "seeds": 2, "check_seeds": 1, "name": "all"}
     done = calibrated(tmp_path, webui, **more)
     assert isinstance(done.files["all.safetensors"], CPR) and len(done.work.result) == 1
+
+
+def test_a_second_calibration_goes_on_with_the_reference(
+    tmp_path: Path, webui: dict[str, Any]
+) -> None:
+    """Where nothing has changed that the model's output depends on."""
+    model = host.forge_model()
+    opts = webui["modules.shared"].opts
+
+    def reference(model: Any = model, **changes: Any) -> int:
+        (found,) = calibrated(tmp_path, webui, model, **changes).work.result
+        return int(found.report.calls["reference"])
+
+    own = reference()
+    assert own > 28 * 6 and reference() == 5 * 4
+    for same in ({"steps": "6"}, {"scheduler": "simple"}, {"solver": "ddim"}, {"batch": 3}):
+        assert reference(**same) < 28 * 6, same
+    assert reference(seeds=3, check_seeds=3) < 28 * 6
+    for other in ({"prompts": "a cow"}, {"negative": "blurry"}, {"cfgs": "6"}, {"seeds": 5}):
+        assert reference(**other) > 28 * 6, other
+    opts.data["token_merging_ratio"] = 0.5
+    assert reference() > 28 * 6
+    opts.data.clear()
+    assert reference() < 28 * 6
+    assert reference(host.forge_model()) > 28 * 6, "another model, of the same weights"
+    model.sd_checkpoint_info.filename = "other.safetensors"  # loaded into the same object
+    assert reference() > 28 * 6
+    webui["modules.script_callbacks"].callback_map = {"callbacks_cfg_denoiser": [print]}
+    assert reference() == own and reference() == own, "what another extension does is not known"
+
+
+def test_the_key_is_of_what_the_prompts_were_encoded_to(webui: dict[str, Any]) -> None:
+    references = importlib.import_module("dc_solver.scripts.webui.references")
+    model = host.forge_model()
+    denoiser = SimpleNamespace(inner_model=model.wrap)
+
+    def prompt(value: float, end: int = 5) -> Any:
+        part = SimpleNamespace(
+            weight=1.0, schedules=[(end, {"crossattn": torch.full((3,), value)})]
+        )
+        return Conditions((2,), [[part], [part]])
+
+    def key(steps: int = 5, lora: str | None = None, **changes: Any) -> Any:
+        usual = {"cond": prompt(1.0), "image_cond": torch.zeros(1, 5, 1, 1), "cond_scale": 7.0}
+        identity = ratios.Identity(lora=lora)
+        return references.key_of(denoiser, {**usual, **changes}, 2, identity, (steps,))
+
+    plain = key()
+    assert plain == key() == key(6) == key(cond_scale=3.0)
+    assert plain == key(image_cond=torch.zeros(3, 5, 1, 1)), "of a batch of another size"
+    assert plain != key(cond=prompt(2.0)) and plain != key(cond=prompt(1.0, end=3))
+    assert plain != key(lora="x") == key(lora="x")
+    model.forge_objects.unet.model_options["patch"] = print
+    assert plain != key() == key() != key(6)
+    denoiser.inner_model = host.a1111_model().wrap
+    assert key() == key() and key(lora="x") is None, "there a LoRA is known by name alone"

@@ -100,6 +100,10 @@ def process_images(p: Txt2Img) -> None:
     p.sample(p.__dict__["prompt"], None, None, None, 0.0, None)
 
 
+class Model(SimpleNamespace):
+    """Of a class, as the hosts' are, so that it can be referred to weakly."""
+
+
 def network() -> torch.nn.Module:
     torch.manual_seed(3)
     return torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.Linear(16, 8))
@@ -113,7 +117,7 @@ def vp_table(count: int = 1000) -> torch.Tensor:
 
 def a1111_model(parameterization: str = "eps", **more: Any) -> Any:
     """An A1111 model: the network below ``model``, no predictor."""
-    found = SimpleNamespace(
+    found = Model(
         parameterization=parameterization,
         model=SimpleNamespace(diffusion_model=network()),
         **more,
@@ -131,7 +135,7 @@ def forge_model(prediction: str = "epsilon", table: torch.Tensor | None = None) 
     predictor = SimpleNamespace(prediction_type=prediction)
     if prediction in ("epsilon", "v_prediction"):
         predictor.alphas_cumprod = torch.ones(1)
-    found = SimpleNamespace(forge_objects=SimpleNamespace(unet=unet))
+    found = Model(forge_objects=SimpleNamespace(unet=unet))
     sigmas = vp_table() if table is None else table
     found.wrap = SimpleNamespace(inner_model=found, predictor=predictor, sigmas=sigmas)
     return found

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from dc_solver.demo.emoji import Points
 from dc_solver.demo.grids import SCHEDULERS
-from dc_solver.ratios import calibrate
+from dc_solver.ratios import CPR, calibrate, calibrate_grid, carry_over, fit_cpr
+from dc_solver.ratios import prior as prior_of
 
 from . import authors as authors_search
-from .task import Task
+from .task import Subject, Task
 
 
 class Calibrated(NamedTuple):
@@ -93,6 +97,51 @@ def full(task: Task) -> Calibrated:
     return _quality(task, "full")
 
 
+#: What the CPR is fitted on, the default of ComfyUI's node; it is tried at scales between.
+FITTED_STEPS, FITTED_CFGS = (5, 6, 8, 10), (2.0, 4.0, 7.0)
+
+
+def _between(cfg: float, steps: int) -> bool:
+    return (
+        min(FITTED_STEPS) <= steps <= max(FITTED_STEPS)
+        and min(FITTED_CFGS) < cfg < max(FITTED_CFGS)
+        and cfg not in FITTED_CFGS
+    )
+
+
+@mode("1", expected=lambda steps: 40.0, where=_between)
+def cpr(task: Task) -> Calibrated:
+    """What the regression predicts for steps or a scale that it has not seen; it costs nothing
+    here, and the grid of calibrations behind it is in the notes."""
+    return _predicted(task, "paper")
+
+
+@mode("1", expected=lambda steps: 100.0, where=_between)
+def cpr_schedule(task: Task) -> Calibrated:
+    """The same over calibrations that moved their steps."""
+    return _predicted(task, "schedule")
+
+
+#: The prior of each model from those of its family without it, by ``benchmarks/prior.py``.
+_PRIORS = Path(__file__).resolve().parent.parent / "results" / "prior.json"
+
+
+@mode(
+    "1",
+    expected=lambda steps: 0.0,
+    where=lambda cfg, steps: (
+        prior_of.CFGS[0] < cfg <= prior_of.CFGS[1]
+        and prior_of.STEPS[0] <= steps <= prior_of.STEPS[1]
+    ),
+)
+def prior(task: Task) -> Calibrated:
+    """The last ratio as the other models have it: no calibration at all."""
+    numbers = json.loads(_PRIORS.read_text(encoding="utf-8"))[task.subject.name]
+    ratio = prior_of.prior_ratio(task.sigmas.tolist(), task.cfg, task.model.schedule, numbers)
+    ratios = [*[1.0] * (task.steps - 1), ratio]
+    return Calibrated(lambda data: task.sample(data, ratios=ratios), 0.0, {"ratios": ratios})
+
+
 @mode("1", expected=lambda steps: 200.0 + 120.0 * (steps - 3))
 def authors(task: Task) -> Calibrated:
     """The search of DC-Solver's authors: gradients, 40 iterations a step."""
@@ -102,6 +151,36 @@ def authors(task: Task) -> Calibrated:
         found.calls,
         {"ratios": list(found.ratios)},
     )
+
+
+def _predicted(task: Task, quality: str) -> Calibrated:
+    fitted, work = _fitted(task.subject, task.scheduler, quality)
+    predicted = fitted.predict(task.steps, task.cfg)
+    found = carry_over(predicted, task.sigmas.tolist(), task.model.schedule)
+    notes = {
+        "ratios": list(found.ratios),
+        "sigmas": list(found.sigmas_to_run or ()),
+        "told": list(found.notes),
+        "calls of the grid": work,
+    }
+    return Calibrated(lambda data: task.sample(data, ratios=found), 0.0, notes)
+
+
+@lru_cache(maxsize=4)
+def _fitted(subject: Subject, scheduler: str, quality: str) -> tuple[CPR, float]:
+    """The regression over the grid of calibrations, and their calls a point."""
+    tasks = [Task.make(subject, FITTED_CFGS[0], steps, scheduler) for steps in FITTED_STEPS]
+    found = calibrate_grid(
+        tasks[0].denoiser,
+        tasks[0].start,
+        schedule=tasks[0].model.schedule,
+        grids=[task.sigmas for task in tasks],
+        cfgs=FITTED_CFGS,
+        check=tasks[0].check,
+        extra_args=tasks[0].extra_args,
+        quality=quality,
+    )
+    return fit_cpr(found), sum(each.report.calls_per_point for each in found if each.report)
 
 
 def _quality(task: Task, quality: str) -> Calibrated:

@@ -16,6 +16,7 @@ from modules.sd_samplers_common import InterruptedException
 from ...ratios import Identity, RatioSchedule, calibrate_grid
 from ...ratios.fingerprint import sample_hash
 from . import models
+from .references import kept_references, key_of
 from .registration import NAME
 from .sampler import DCSolverSampler
 
@@ -196,6 +197,7 @@ class _Search:
 
         known = {name: getattr(identity, name) for name in Identity.names()}
         del known["latent_shape"]
+        key = key_of(model, arguments, job.points, identity, job.steps)
         return calibrate_grid(
             at,
             x,
@@ -210,6 +212,8 @@ class _Search:
             quality=job.quality,
             stock=models.stock_of(wrap),
             reference_calls=job.reference_calls,
+            references=None if key is None else kept_references(),
+            model_key=key,
             solver=job.solver,
             corrector=job.corrector,
             progress=self._progress,

@@ -7,6 +7,7 @@ from typing import Any
 
 from ...ratios import settings_of, solver_settings_of
 from ...ratios.lookup import Choice
+from ...ratios.schedule import PRIOR
 from ...solvers import Langevin, RunReport, Tolerance, get_solver
 from . import library
 from .asked import AUTOMATIC, TYPED, Asked, asked_in
@@ -59,6 +60,8 @@ def note_run(p: Any, choice: Choice, asked: Asked) -> None:
         now = write_file(choice.ratios.quality, choice.source or "")
     elif choice.source is not None:
         notes[SOURCE] = choice.source
+    elif choice.ratios is not None and choice.ratios.origin == PRIOR:
+        notes[SOURCE] = f"none, {PRIOR}"
     notes[RATIOS] = write_passes(notes.get(RATIOS, ""), now, hires)
 
 

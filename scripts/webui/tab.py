@@ -118,7 +118,7 @@ def _calibrate_page() -> None:
                 cfgs = gr.Textbox(
                     "7",
                     **_named("cfgs", "CFG scales"),
-                    info="make a CPR for all in between, at quality paper.",
+                    info="make a CPR for all in between, at quality paper or schedule.",
                 )
             scheduler = gr.Dropdown(
                 labels,

@@ -10,7 +10,7 @@ from typing import Any
 
 from modules import call_queue, shared
 
-from ...ratios import CPR, QUALITIES, RatioSchedule, fit_cpr, save
+from ...ratios import CPR, CPR_QUALITIES, QUALITIES, RatioSchedule, fit_cpr, save
 from ...ratios.library import LONGEST, free_path, path_in, usable_name
 from ...ratios.text import duration
 from ...solvers import get_solver
@@ -57,7 +57,7 @@ class Work:
                 return
             self.curves = found
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            if len(found) > 1 and self.job.quality != "paper":
+            if len(found) > 1 and self.job.quality not in CPR_QUALITIES:
                 self._save_each(found)
                 return
             result = found[0] if len(found) == 1 else fit_cpr(found)

@@ -103,6 +103,9 @@ def test_a_calibration_of_another_solver_is_found_for_it_alone(
     tab.says("saved as ddim.safetensors")
     found = ratios.load(forge.library / "ddim.safetensors")
     assert isinstance(found, RatioSchedule) and found.solver == "ddim" and found.order == 1
+    assert found.report is not None
+    # The tests' recorder listens to each call, so no reference of an earlier calibration may serve.
+    assert found.report.calls["reference"] > 28 * 3
     tab.calibrate(solver="dc_solver", steps="2")  # back, for the tests that follow
     tab.says("steps: expected numbers from 3", 30)
     # The solver stands behind the seven fields that were there before it.

@@ -15,10 +15,11 @@ from comfy_server import ComfyServer
 from dc_solver import ratios
 from dc_solver.demo import emoji
 from dc_solver.ratios import Identity, RatioSchedule
+from dc_solver.ratios.prior import NOTE
 from graphs import CALIBRATION, Graph, batch_points, inputs, model_graph, node, saved_latent
 from PIL import Image
 from safetensors.torch import save_file
-from test_comfyui import CFG, library_sample
+from test_comfyui import CFG, library_sample, prior_of
 
 FIVE = (1.0, 1.0, 1.12, 0.91, 1.05)
 SEED = 77
@@ -113,11 +114,22 @@ def test_a_cpr_serves_a_step_count_between(comfy: ComfyServer, identity: Identit
     same = library_sample("eps", batch_points(SEED, 1), 7, ratios=fitted.predict(7, CFG))
     assert (latent - same).abs().max() < 1e-4 and "fit.safetensors" in told
     _, told = run_both(comfy, sampling_graph(comfy, steps=9))
+    assert f"({NOTE}) (for this model the library has a CPR for 5 to 8 steps" in told
+    _, told = run_both(comfy, sampling_graph(comfy, steps=12))
     assert told.startswith(
         "no ratios: plain UniPC (for this model the library has a CPR for 5 to 8"
     )
-    _, told = run_both(comfy, sampling_graph(comfy, steps=7, kind="flow"))
+    _, told = run_both(comfy, sampling_graph(comfy, steps=12, kind="flow"))
     assert told == "no ratios: plain UniPC (the library has no calibration of this model)"
+
+
+def test_a_model_that_nothing_is_known_of_takes_the_prior(comfy: ComfyServer) -> None:
+    for kind in ("eps", "flow"):
+        expected = prior_of(kind, 7)
+        latent, told = run_both(comfy, sampling_graph(comfy, steps=7, kind=kind))
+        same = library_sample(kind, batch_points(SEED, 1), 7, ratios=expected)
+        assert (latent - same).abs().max() < 1e-4
+        assert f"{expected.ratios[-1]:.3f} ({NOTE}) (the library" in told
 
 
 @pytest.mark.parametrize("dtype", ["fp8_e4m3fn", "fp8_e5m2"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from browser import LOAD, Front
 from comfy_server import ComfyServer, PromptError
 from dc_solver import ratios
 from dc_solver.demo import emoji
+from dc_solver.demo.grids import make_sigmas
 from dc_solver.ratios import QUALITIES, RatioSchedule
 from graphs import CALIBRATION, Bench, Graph, Result, batch_points, inputs, model_graph, node
 from PIL import Image
@@ -140,6 +142,93 @@ def test_a_tournament_is_among_the_hosts_schedules(comfy: ComfyServer) -> None:
     found = ratios.load(comfy.library / "best.safetensors")
     assert isinstance(found, RatioSchedule) and found.quality == "tournament"
     assert found.learned is not None and "on the steps of " in found.notes[0]
+
+
+def test_a_second_calibration_goes_on_with_the_reference(comfy: ComfyServer) -> None:
+    """Of the same model, prompts, seeds and CFG, as a user changes the steps and runs again."""
+    graph = emoji_graph(comfy)
+
+    def reference(**settings: Any) -> tuple[int, str]:
+        graph["cal"] = calibration(**{"quality": "paper", "first_seed": 3000, **settings})
+        (text,) = comfy.run(graph)["cal"]["text"]
+        (calls,) = re.findall(r"reference (\d+)", text)
+        return int(calls), text
+
+    first, text = reference(steps=STEPS)
+    assert first > 28 * 7 and "earlier" not in text
+    for settings in (
+        {"steps": 6},
+        {"scheduler": "beta"},
+        {"batch_size": 3},
+        {"solver": "deis_tab"},
+    ):
+        calls, text = reference(**settings)
+        assert calls == 4 * settings.get("steps", STEPS) and "and an earlier one" in text, settings
+    assert reference(cfg=4.0)[0] > 28 * 7
+    assert reference(first_seed=1)[0] > 28 * 7
+    # A grid goes on with that of its CFG, and leaves one of another for the node of one.
+    own = {k: v for k, v in graph["cal"]["inputs"].items() if k not in ("steps", "cfg", "quality")}
+    graph["grid"] = node("DCSolverCalibrateGrid", **{**own, "first_seed": 3000},
+                         steps_list="4, 5", cfg_list="3, 5")  # fmt: skip
+    comfy.run(graph)
+    assert reference(cfg=5.0)[0] == 4 * STEPS
+    # Other prompts, another model of the same weights, and a patch that may look at the sigmas.
+    other = {"positive": ["prompts", 0], "negative": ["prompts", 1]}
+    assert reference(**other)[0] > 28 * 7
+    graph["patched"] = node("UsesCount", model=["model", 0], name="looking")
+    assert reference(model=["patched", 0])[0] > 28 * 7
+    assert reference(model=["patched", 0], check_seeds=2, seeds=5)[0] == 4 * STEPS
+    assert reference(model=["patched", 0], steps=6)[0] > 28 * 7
+
+
+def test_a_grid_predicts_where_to_put_the_steps(comfy: ComfyServer, empty_library: None) -> None:
+    """Calibrated at 5 and 8 steps, run at 6: by our nodes, by any sampler, from the library."""
+    graph = emoji_graph(comfy)
+    usual = calibration(quality="schedule", scheduler="simple")["inputs"]
+    own = {key: value for key, value in usual.items() if key not in ("steps", "cfg")}
+    graph["grid"] = node("DCSolverCalibrateGrid", **own, steps_list="5, 8", cfg_list="3")
+    bench = Bench(comfy, graph)
+    bench.add("keep", "DCSolverSaveRatios", cpr=["grid", 0], name="moved", overwrite=False)
+    bench.add("predict", "DCSolverPredictRatios", cpr=["grid", 0], steps=6, cfg=CFG,
+              model=["model", 0])  # fmt: skip
+    bench.add("alone", "DCSolverPredictRatios", cpr=["grid", 0], steps=6, cfg=CFG)
+    euler = bench.add("stock", "KSamplerSelect", sampler_name="euler")
+    bench.custom("euler", ["predict", 2], sampler=euler, cfg=CFG, noise_seed=SEED)
+    ours = bench.add("ours", "DCSolverSampler", order=2, variant="bh2", lower_order="automatic",
+                     ratios=["predict", 0])  # fmt: skip
+    bench.custom("own", ["predict", 2], sampler=ours, cfg=CFG, noise_seed=SEED)
+    common = {**inputs(), "seed": SEED, "steps": 6, "cfg": CFG, "scheduler": "simple"}
+    for key, brought in (("laid", "predict"), ("free", "alone")):
+        graph[key] = node("DCSolverKSampler", **common, denoise=1.0, ratios=[brought, 0])
+        bench.result(key, [key, 0])
+    results = bench.run()
+    fitted = ratios.load(comfy.library / "moved.safetensors")
+    assert isinstance(fitted, ratios.CPR) and fitted.warp is not None
+    model = emoji.load("eps")
+    grid = make_sigmas("simple", model.sigmas, 6, flow=False).tolist()
+    expected = ratios.carry_over(fitted.predict(6, CFG), grid, model.schedule)
+    assert expected.learned is not None
+    assert results["euler"].called_at == pytest.approx(expected.learned.sigmas[:-1], rel=1e-4)
+    same = library_sample("eps", batch_points(SEED, 1), 6, ratios=expected)
+    for key in ("own", "laid", "free"):
+        assert (results[key].latent - same).abs().max() < 1e-3, key
+    # And the stock KSampler, from the library.
+    later = Bench(comfy, emoji_graph(comfy))
+    later.ksampler("found", counted=False, seed=SEED, steps=6, cfg=CFG)
+    assert (later.run()["found"].latent - same).abs().max() < 1e-3
+
+
+def test_sigmas_of_a_prediction_ask_for_the_model(comfy: ComfyServer) -> None:
+    graph = emoji_graph(comfy)
+    own = {k: v for k, v in calibration(quality="paper")["inputs"].items()
+           if k not in ("steps", "cfg")}  # fmt: skip
+    graph["grid"] = node("DCSolverCalibrateGrid", **own, steps_list="5", cfg_list="3")
+    bench = Bench(comfy, graph)
+    bench.add("predict", "DCSolverPredictRatios", cpr=["grid", 0], steps=6, cfg=CFG)
+    euler = bench.add("stock", "KSamplerSelect", sampler_name="euler")
+    bench.custom("euler", ["predict", 2], sampler=euler, cfg=CFG, noise_seed=SEED)
+    with pytest.raises(PromptError, match="connect the model"):
+        bench.run()
 
 
 def test_what_makes_no_sense_is_refused(comfy: ComfyServer) -> None:

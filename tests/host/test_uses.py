@@ -13,6 +13,7 @@ from comfy_server import ComfyServer
 from dc_solver import ratios
 from dc_solver.demo import emoji, grids
 from dc_solver.ratios.matching import carry_over
+from dc_solver.ratios.prior import prior
 from graphs import (
     CALIBRATION,
     Bench,
@@ -199,7 +200,7 @@ def test_img2img(comfy: ComfyServer, kind: str) -> None:
         b.ksampler(key, seed=9, steps=5, denoise=denoise, latent_image=image)
         b.add(f"node_{key}", "DCSolverKSampler", model=["model", 0], positive=["prompts", 0],
               negative=["prompts", 1], latent_image=image, seed=9, steps=5, cfg=CFG,
-              scheduler="simple", denoise=denoise)  # fmt: skip
+              scheduler="simple", denoise=denoise, find_ratios=False)  # fmt: skip
         b.result(f"node_{key}", [f"node_{key}", 0])
     b.ksampler("d0", seed=9, steps=5, denoise=0.0, latent_image=image)
     found = b.run()
@@ -433,7 +434,9 @@ def test_the_librarys_ratios_are_carried_over_by_position(comfy: ComfyServer, ki
         dc = {"solver": "dc_solver", "latent": latent}
         same(results[key].latent, twin.run(*run, **dc, ratios=expected))
     run = (sigmas, points.noise, points.conditions)
-    same(results["other_cfg"].latent, twin.run(*run, cfg=5.0))
+    guess = prior(sigmas, 5.0, twin.schedule, ratios.settings_of(ratios.RatioSchedule(())))
+    assert guess is not None
+    same(results["other_cfg"].latent, twin.run(*run, cfg=5.0, solver="dc_solver", ratios=guess))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -817,7 +820,7 @@ def test_batches_keep_the_noise_of_each_item(comfy: ComfyServer, kind: str) -> N
     b.ksampler("twice_run", seed=22, positive=["some_prompts", 0], latent_image=twice)
     b.add("node", "DCSolverKSampler", model=["model", 0], positive=["some_prompts", 0],
           negative=["prompts", 1], latent_image=some, seed=22, steps=6, cfg=CFG,
-          scheduler="simple", denoise=1.0)  # fmt: skip
+          scheduler="simple", denoise=1.0, find_ratios=False)  # fmt: skip
     b.result("node", ["node", 0])
     found = b.run()
     sigmas = grid(twin, 6)

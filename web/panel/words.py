@@ -39,7 +39,7 @@ def purpose(found: RatioSchedule | CPR) -> str:
         return f"{solver}CPR {_span(found.steps_range)} steps · CFG {_span(found.cfg_range)}"
     cfg = "CFG unknown" if found.cfg is None else f"CFG {found.cfg:g}"
     quality = "" if found.quality == "paper" else f" · {found.quality}"
-    if found.learned is not None:
+    if found.moves_steps:
         quality = f" · learned steps ({found.quality})"
     return f"{solver}{found.steps} steps · {cfg}{quality}"
 
