@@ -24,16 +24,16 @@ from ..solvers import FlowSchedule, Schedule
 from .schedule import PRIOR, ForSolver, RatioSchedule, settings_of
 
 #: a to e of each family: eps- and v-prediction, and rectified flow.
-VP = (0.343, -0.105, -0.092, 0.559, -2.572)
-FLOW = (0.162, -0.016, -0.581, 0.454, -0.165)
+VP = (0.362, -0.11, -0.294, 0.592, -2.124)
+FLOW = (0.162, -0.02, -0.569, 0.473, -0.194)
 #: Where it holds: these numbers of steps, and guidance scales above the first up to the second.
 #: Below are models distilled for few steps, which follow no ODE that a ratio could help with.
 STEPS = (5, 10)
-CFGS = (2.0, 7.5)
+CFGS = (2.0, 7.0)
 #: Above this scale the models differ most, and it fades to nothing at the end of the range.
 _FADES = 4.0
 #: Ratios nearer to 1 than this do nothing that anybody would see.
-_LEAST = 1.01
+_LEAST = 1.02
 #: From this half-logSNR at the start a run is a whole one, from noise alone.
 _NOISE = -2.0
 #: Schedules that end in a step from less than the first of these sigmas have no use for it; from

@@ -99,7 +99,7 @@ def test_a_model_that_nothing_is_known_of_takes_the_prior_and_says_so() -> None:
     assert torch.allclose(found, by_library(ratios=expected), atol=1e-6)
     last = f"{expected.ratios[-1]:g}"
     assert p.extra_generation_params == {
-        "DC ratios": f"1 1 1 1 {last}", "DC file": "none, prior",
+        "DC ratios": f"1 1 1 1 {last}", "DC file": "prior",
     }  # fmt: skip
 
 

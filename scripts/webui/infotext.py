@@ -61,7 +61,7 @@ def note_run(p: Any, choice: Choice, asked: Asked) -> None:
     elif choice.source is not None:
         notes[SOURCE] = choice.source
     elif choice.ratios is not None and choice.ratios.origin == PRIOR:
-        notes[SOURCE] = f"none, {PRIOR}"
+        notes[SOURCE] = PRIOR
     notes[RATIOS] = write_passes(notes.get(RATIOS, ""), now, hires)
 
 

@@ -17,6 +17,7 @@ import pytest
 import torch
 from dc_solver import ratios
 from dc_solver.ratios import Identity, RatioSchedule
+from dc_solver.ratios.prior import prior
 from dc_solver.solvers import (
     SOLVERS,
     SPACINGS,
@@ -247,8 +248,11 @@ def test_ratios_are_found_by_themselves(forge: ForgeServer) -> None:
     run = forge.txt2img()
     check(run, 5, ratios=FIVE)
     assert "DC file: five.safetensors" in run.infotext
-    assert "DC ratios: none" in forge.txt2img(cfg_scale=3.0).infotext
-    assert "DC ratios: none" in forge.txt2img(**asking("Off")).infotext
+    other = forge.txt2img(cfg_scale=3.0)
+    guess = prior(other.grid, 3.0, SCHEDULE, ratios.settings_of(ratios.RatioSchedule(())))
+    assert guess is not None and "DC file: prior" in other.infotext
+    check(other, 5, ratios=guess)
+    assert "DC ratios: none" in forge.txt2img(**asking("Off"), cfg_scale=3.0).infotext
     chosen = forge.txt2img(cfg_scale=3.0, **asking("five.safetensors"))
     check(chosen, 5, ratios=FIVE)
     missing = forge.txt2img(**asking("../../secret.safetensors"))
