@@ -33,6 +33,8 @@ LARGE_CHANGE = 0.05
 #: The share of the error that calibrations must have taken away for a prediction between them to
 #: count in full: where there is little to gain, a regression loses it easily.
 FULL_TRUST = 0.1
+#: The same of calibrations that moved their steps, whose mistakes cost more.
+FULL_TRUST_MOVED = 0.4
 #: What a calibration that did not help counts beside others that did.
 _LEAST_TRUST = 0.05
 _ONE_MODEL = ("fingerprint", "model_class", "prediction", "lora", "guidance", "scheduler")
@@ -165,13 +167,17 @@ class CPR(ForSolver):
 
     def _trust(self, steps: int, cfg: float) -> float:
         """How much of a prediction to take: all where the calibrations around gained
-        :data:`FULL_TRUST` or more on their check points, less where they gained less, and nothing
-        where none helped.  Between settings it is nearer to the lesser: the harmonic mean, by
-        distance."""
+        :data:`FULL_TRUST` or more on their check points (moved steps :data:`FULL_TRUST_MOVED`),
+        less where they gained less, and nothing where none helped.  Between settings it is nearer
+        to the lesser: the harmonic mean, by distance."""
         near_steps = _shares(steps, sorted({s.steps for s in self.fitted}))
         near_cfgs = _shares(cfg, sorted({s.cfg for s in self.fitted if s.cfg is not None}))
+        full = FULL_TRUST if self.warp is None else FULL_TRUST_MOVED
         around = [
-            (near_steps.get(found.steps, 0.0) * near_cfgs.get(found.cfg or 0.0, 0.0), _worth(found))
+            (
+                near_steps.get(found.steps, 0.0) * near_cfgs.get(found.cfg or 0.0, 0.0),
+                _worth(found, full),
+            )
             for found in self.fitted
         ]
         total = math.fsum(weight for weight, _ in around)
@@ -307,13 +313,13 @@ def _shares(value: float, known: Sequence[float]) -> dict[float, float]:
     return {known[0 if value <= known[0] else -1]: 1.0} if known else {}
 
 
-def _worth(found: RatioSchedule) -> float:
-    """1 for a calibration that gained much on its check points, or that was not checked; 0 for
+def _worth(found: RatioSchedule, full: float) -> float:
+    """1 for a calibration that gained ``full`` on its check points, or that was not checked; 0 for
     one that kept ratios of 1."""
     if not found.active:
         return 0.0
     gain = found.report.gain if found.report is not None else None
-    return 1.0 if gain is None else min(max((1.0 - gain) / FULL_TRUST, 0.0), 1.0)
+    return 1.0 if gain is None else min(max((1.0 - gain) / full, 0.0), 1.0)
 
 
 def _features(position: np.ndarray, cfg: float, steps: int) -> np.ndarray:

@@ -116,7 +116,7 @@ def cpr(task: Task) -> Calibrated:
     return _predicted(task, "paper")
 
 
-@mode("1", expected=lambda steps: 100.0, where=_between)
+@mode("2", expected=lambda steps: 100.0, where=_between)
 def cpr_schedule(task: Task) -> Calibrated:
     """The same over calibrations that moved their steps."""
     return _predicted(task, "schedule")

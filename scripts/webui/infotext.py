@@ -56,13 +56,14 @@ def note_run(p: Any, choice: Choice, asked: Asked) -> None:
     there, idle = _written(notes).settings, _idle(used, ratios)
     own = {key: value for key, value in used.items() if value != there[key] and key not in idle}
     now = write_pass(ratios, own)
+    source = choice.source
     if choice.ratios is not None and choice.ratios.learned is not None:
-        now = write_file(choice.ratios.quality, choice.source or "")
-    elif choice.source is not None:
-        notes[SOURCE] = choice.source
+        now, source = write_file(choice.ratios.quality, choice.source or ""), None
     elif choice.ratios is not None and choice.ratios.origin == PRIOR:
-        notes[SOURCE] = PRIOR
+        source = PRIOR
     notes[RATIOS] = write_passes(notes.get(RATIOS, ""), now, hires)
+    if source is not None:
+        notes[SOURCE] = source
 
 
 def note_report(p: Any, report: RunReport) -> None:
