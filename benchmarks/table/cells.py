@@ -33,6 +33,10 @@ class Pair(NamedTuple):
         return f"{self.entry} on {self.schedule}"
 
 
+#: The share of the largest field of pairs that a cell must have for one of them to be its rival.
+_WHOLE_FIELD = 0.9
+
+
 @dataclass(frozen=True)
 class Line:
     """What a pair reached in a cell; its own schedule is that of *same*."""
@@ -77,11 +81,17 @@ class Cells:
 
     @cached_property
     def rivals(self) -> dict[Cell, Pair]:
-        """The rival of each cell."""
+        """The rival of each cell that has its field: a cell still being filled has none, for the
+        best of a few is an easy one."""
+        field = {
+            cell: sum(result.plain for result in pairs.values())
+            for cell, pairs in self.results.items()
+        }
+        whole = _WHOLE_FIELD * max(field.values(), default=0)
         found = {}
         for cell, pairs in self.results.items():
             rival = choose_rival(pairs, cell.steps)
-            if rival is not None:
+            if rival is not None and field[cell] >= whole:
                 found[cell] = rival
         return found
 
