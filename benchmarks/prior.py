@@ -28,10 +28,11 @@ import numpy as np
 import torch
 from dc_solver.demo.emoji import Denoiser
 from dc_solver.demo.experiment import HELD_OUT_FROM
-from dc_solver.ratios.prior import CFGS, STEPS, prior_ratio
+from dc_solver.ratios.prior import CFGS, STEPS, measured, prior_ratio
 from dc_solver.solvers import FlowSchedule, Schedule, VPSchedule
 from scipy.optimize import minimize
 from table import sampling
+from table.figures import geometric_mean
 
 RESULTS = Path(__file__).resolve().parent / "results"
 MEASURED = RESULTS / "prior"
@@ -59,7 +60,7 @@ _FITTED_CFG = 5.0
 _BEGIN = ((0.3, 0.2, -0.8, 0.0, 0.3), (0.8, -0.1, -1.5, 0.4, -0.3))
 #: What is left of the share that was found.
 HELD_BACK = 0.45
-#: About one of a hundred million, below which an error is rounding.
+#: Below this an error is rounding.
 _TINY = 1e-12
 
 
@@ -83,7 +84,7 @@ class Cell:
         """That at this last ratio over that at 1, in the geometric mean over the images."""
         powers = (2.0 * ratio - 2.0) ** np.arange(5)
         errors, plain = np.maximum(self.terms @ powers, _TINY), np.maximum(self.terms[:, 0], _TINY)
-        return float(np.exp(np.mean(np.log(errors / plain))))
+        return geometric_mean(errors / plain)
 
     def ratio(self, numbers: Sequence[float]) -> float:
         return prior_ratio(self.sigmas, self.cfg, self.family, numbers)
@@ -175,11 +176,6 @@ def fit(known: Sequence[Cell]) -> list[float]:
     return [round(HELD_BACK * float(number), 3) for number in best.x]
 
 
-def speaks(cell: Cell) -> bool:
-    """Whether the prior is for this cell."""
-    return CFGS[0] < cell.cfg <= CFGS[1] and STEPS[0] <= cell.steps <= STEPS[1]
-
-
 def report(names: Sequence[str]) -> str:
     """Fits, judges, writes; the report."""
     known = {name: list(cells(name)) for name in names}
@@ -202,7 +198,7 @@ def report(names: Sequence[str]) -> str:
         for left_out in family:
             others = [cell for name in family if name != left_out for cell in known[name]]
             numbers[left_out] = fit(others)
-            here = [cell for cell in known[left_out] if speaks(cell)]
+            here = [cell for cell in known[left_out] if measured(cell.steps, cell.cfg)]
             errors = {cell: cell.error(cell.ratio(numbers[left_out])) for cell in here}
             main = [cell for cell in here if cell.schedule in JUDGED]
             judged += [errors[cell] for cell in main]
@@ -229,7 +225,7 @@ def report(names: Sequence[str]) -> str:
 
 
 def _mean(errors: Sequence[float]) -> float:
-    return float(np.exp(np.mean(np.log(errors))))
+    return geometric_mean(np.array(errors))
 
 
 def _listed(numbers: Sequence[float]) -> str:

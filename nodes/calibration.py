@@ -10,13 +10,14 @@ from typing import Any
 import torch
 
 from ..ratios import Identity, RatioSchedule
+from ..ratios.references import kept_references
 from . import host, host_model
 from .host_runs import GuidedModel, automatic_batch, run_many
 from .options import CORRECTOR, LEAST_REFERENCE, LOWER_ORDER
 from .plotting import Pictures
 from .progress import Progress
 from .prompts import Prompts
-from .references import kept_references, key_of
+from .references import key_of
 
 #: Larger batches are hardly faster.
 _MOST_AUTOMATIC = 8

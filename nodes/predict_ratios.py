@@ -75,15 +75,13 @@ class DCSolverPredictRatios:
 def _laid_over(found: RatioSchedule, model: Any) -> tuple[RatioSchedule, Any]:
     """The ratios over the model's own schedule, and the sigmas to run."""
     scheduler = found.identity.scheduler
-    if scheduler in host.schedulers():
-        grid = host.calculate_sigmas(model, scheduler, found.steps)
-    elif found.sigmas is not None:
-        grid = torch.tensor(found.sigmas)
-    else:
+    named = host_model.sigmas_of(model, scheduler, found.steps) if scheduler else None
+    grid = named or found.sigmas
+    if grid is None:
         return found, host.block(
             f"Predict Ratios: the scheduler {scheduler or 'of this file'} is not known here, so "
             "its sigmas are not either."
         )
     schedule = host_model.schedule_of(model.get_model_object("model_sampling"))
-    over = carry_over(found, grid.tolist(), schedule)
-    return over, torch.tensor(over.sigmas_to_run or grid.tolist(), dtype=torch.float32)
+    over = carry_over(found, grid, schedule)
+    return over, torch.tensor(over.sigmas_to_run or grid, dtype=torch.float32)

@@ -1,14 +1,12 @@
-"""The references of this session, so that a calibration of the same model goes on with them."""
+"""What a reference is kept by: the model at work, so that its next calibration goes on with it."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from functools import cache
 from typing import Any
 
 import torch
 
-from ..ratios import References
 from ..ratios.model_key import model_key
 
 #: Where a MODEL keeps what others have it do while it samples.
@@ -21,12 +19,6 @@ _OF_OTHERS = (
     "additional_models",
     "forced_hooks",
 )
-
-
-@cache
-def kept_references() -> References:
-    """The store, made where it is first needed."""
-    return References()
 
 
 def key_of(model: Any, positives: Sequence[Any], negative: Any, sigmas: torch.Tensor) -> Hashable:

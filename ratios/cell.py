@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -75,8 +74,3 @@ class Cell:
     def other_grids(self) -> dict[str, tuple[float, ...]]:
         """The stock grids that can take the place of the given one."""
         return self.task.other_grids(self.grid)
-
-
-def falls_strictly(sigmas: Sequence[float]) -> bool:
-    """Whether steps can be moved between the ends of a grid."""
-    return len(sigmas) > 2 and all(a > b for a, b in zip(sigmas, sigmas[1:]))

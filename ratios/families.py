@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..solvers import LearnedSteps, Schedule
-from ..solvers.grid import make_grid
+from ..solvers.grid import falls_strictly, make_grid
 from ..solvers.learned import plan_rows
 from ..solvers.plan import make_plan
 from ..solvers.step import Settings
@@ -171,7 +171,7 @@ class StepFamily:
     def course(self, values: np.ndarray) -> Course | None:
         """The run; None where two of its sigmas would meet."""
         sigmas, inputs = self._placed(values)
-        if not all(a > b for a, b in zip(sigmas, sigmas[1:])):
+        if not falls_strictly(sigmas):
             return None
         base = plain_course(sigmas, self._schedule, self._settings)
         rows = base.rows.clone()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..solvers import LearnedSteps, Schedule
-from ..solvers.grid import SAME_POINT, same_point
+from ..solvers.grid import SAME_POINT, falls_strictly, same_point
 from .schedule import RatioSchedule
 from .text import counted, plain_of
 from .warp import warped
@@ -91,8 +91,8 @@ def laid_over(found: RatioSchedule, sigmas: Sequence[float], schedule: Schedule)
     if found.warp is None or found.learned is not None:
         return found
     values = [float(sigma) for sigma in sigmas]
-    falls = len(values) > 1 and all(a > b for a, b in zip(values, values[1:]))
-    grid = warped(values, schedule, found.warp) if falls else None
+    movable = len(values) > 1 and falls_strictly(values)
+    grid = warped(values, schedule, found.warp) if movable else None
     if grid is None:
         return _plain(found, values, "the steps of this schedule cannot be moved")
     return replace(found, sigmas=tuple(values), learned=LearnedSteps(grid))

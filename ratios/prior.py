@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..solvers import FlowSchedule, Schedule
+from ..solvers.grid import falls_strictly
 from .schedule import PRIOR, ForSolver, RatioSchedule, settings_of
 
 #: a to e of each family: eps- and v-prediction, and rectified flow.
@@ -40,6 +41,11 @@ _NOISE = -2.0
 #: the second it counts in full.
 _TAPER = (0.05, 0.1)
 NOTE = "the prior: nothing is calibrated for this run"
+
+
+def measured(steps: int, cfg: float) -> bool:
+    """Whether the prior is for so many steps at this guidance scale."""
+    return STEPS[0] <= steps <= STEPS[1] and CFGS[0] < cfg <= CFGS[1]
 
 
 def prior_ratio(
@@ -77,12 +83,11 @@ def prior(
     default = settings_of(ForSolver())
     if (
         cfg is None
-        or not CFGS[0] < cfg <= CFGS[1]
-        or not STEPS[0] <= steps <= STEPS[1]
+        or not measured(steps, cfg)
         or any(solver.get(name, value) != value for name, value in default.items())
         or not schedule.has_model_time
         or sigmas[-1] != 0.0
-        or not all(a > b for a, b in zip(sigmas, sigmas[1:]))
+        or not falls_strictly(sigmas)
         or schedule.half_logsnr(sigmas[0]) > _NOISE
     ):
         return None

@@ -18,10 +18,10 @@ from dataclasses import replace
 import numpy as np
 
 from ..solvers import LearnedSteps, get_solver
-from ..solvers.grid import Grid, make_grid
+from ..solvers.grid import Grid, falls_strictly, make_grid
 from ..solvers.plan import make_plan
 from ..solvers.step import Settings
-from .cell import Cell, Found, falls_strictly
+from .cell import Cell, Found
 from .families import RatioFamily, StepFamily, WarpFamily, plain_course
 from .greedy import greedy_search
 from .least_squares import fit_steps
@@ -151,7 +151,7 @@ SEARCHES: dict[str, Callable[[Cell], Found]] = {
 
 def search(cell: Cell) -> Found:
     """What the task's quality finds; on a grid whose steps cannot be moved, the paper's ratios."""
-    movable = falls_strictly(cell.grid.sigmas)
+    movable = cell.grid.steps > 1 and falls_strictly(cell.grid.sigmas)
     return SEARCHES[cell.task.quality if movable else "paper"](cell)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable
+from functools import cache
 from threading import Lock
 
 from .accuracy import Reference
@@ -53,3 +54,9 @@ class References:
 
     def __len__(self) -> int:
         return len(self._kept)
+
+
+@cache
+def kept_references() -> References:
+    """Those of this session, made where they are first needed."""
+    return References()

@@ -12,7 +12,7 @@ import torch
 
 from ..solvers import Langevin, Schedule, Solver, compensating, get_solver
 from ..solvers.calls import Model, state_dtype
-from ..solvers.grid import Grid, make_grid, sigma_list
+from ..solvers.grid import Grid, falls_strictly, make_grid, sigma_list
 from ..solvers.inputs import check_settings, check_state, check_time
 from ..solvers.plan import make_plan
 from ..solvers.step import Settings, Step
@@ -198,7 +198,7 @@ class Task:
             for name, sigmas in stock.items()
             if len(sigmas) == len(grid.sigmas)
             and abs(sigmas[0] - first) <= 1e-3 * first
-            and all(a > b for a, b in zip(sigmas, sigmas[1:]))
+            and falls_strictly(sigmas)
             and (sigmas[-1] == 0.0) == (last == 0.0)
         }
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..solvers import Schedule
+from ..solvers.grid import falls_strictly
 
 #: The numbers of a warp lie between these; searches end far within.
 LEAST, MOST = 0.01, 100.0
@@ -56,7 +57,7 @@ def warped(
     shares = [warp.share(i / count) for i in range(1, count)]
     inner = [sigma_at_angle(float(value), schedule) for value in curve(shares)]
     grid = (sigmas[0], *inner, sigmas[-1])
-    return grid if all(a > b for a, b in zip(grid, grid[1:])) else None
+    return grid if falls_strictly(grid) else None
 
 
 def angle(sigma: float, schedule: Schedule) -> float:

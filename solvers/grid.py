@@ -97,6 +97,11 @@ def make_grid(sigmas: torch.Tensor | Sequence[float], schedule: Schedule) -> Gri
     return Grid(values, tuple(Point.at(sigma, schedule) for sigma in values))
 
 
+def falls_strictly(sigmas: Sequence[float]) -> bool:
+    """Whether every sigma lies below the one before it."""
+    return all(a > b for a, b in zip(sigmas, sigmas[1:]))
+
+
 def same_point(a: float, b: float, schedule: Schedule, within: float = SAME_POINT) -> bool:
     """Whether two sigmas agree within a distance in half-logSNR, or are infinite there alike."""
     here, there = schedule.half_logsnr(a), schedule.half_logsnr(b)

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from .grid import Grid, make_grid, same_point, sigma_list
+from .grid import Grid, falls_strictly, make_grid, same_point, sigma_list
 from .plan import make_plan
 from .run import run_plan
 from .schedules import Schedule
@@ -48,7 +48,7 @@ class LearnedSteps:
         steps = len(sigmas) - 1
         if steps < 1:
             raise ValueError(f"learned sigmas: expected two or more, got {len(sigmas)}.")
-        if not all(a > b for a, b in zip(sigmas, sigmas[1:])) or sigmas[-1] < 0.0:
+        if not falls_strictly(sigmas) or sigmas[-1] < 0.0:
             raise ValueError(f"learned sigmas: expected falling numbers, the last perhaps 0, got "
                              f"{_short(sigmas)}; calibrate again.")  # fmt: skip
         if len(inputs) != steps:

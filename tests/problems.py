@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from dc_solver.solvers import FlowSchedule, Schedule, VPSchedule
@@ -57,3 +58,17 @@ class Mixture:
         weights = torch.softmax(logits, dim=0)
         posterior = torch.stack([m + a * self.variance / spread * (x - a * m) for m in means])
         return (weights * posterior).sum(dim=0)
+
+
+class Counted:
+    """Counts the calls and the points of another model."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.calls = 0
+        self.points = 0
+
+    def __call__(self, x: torch.Tensor, sigma: torch.Tensor, **extra: Any) -> torch.Tensor:
+        self.calls += 1
+        self.points += len(x)
+        return torch.as_tensor(self.model(x, sigma, **extra))

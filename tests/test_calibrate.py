@@ -13,7 +13,7 @@ from dc_solver.ratios.points import Chunk, PointModel, Tally
 from dc_solver.ratios.reference import reference_sigmas
 from dc_solver.ratios.trajectory import Trajectory
 from dc_solver.solvers import Schedule, VPSchedule, sample
-from problems import Gaussian, Mixture, schedule_of
+from problems import Counted, Gaussian, Mixture, schedule_of
 
 GRIDS = {
     "vp": [12.0, 6.0, 3.0, 1.4, 0.6, 0.0],
@@ -26,20 +26,6 @@ def points(kind: str, count: int, *shape: int, seed: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     scale = GRIDS[kind][0]
     return scale * torch.randn(count, *(shape or (24,)), generator=generator, dtype=torch.float64)
-
-
-class Counted:
-    """Counts the calls and the points of another model."""
-
-    def __init__(self, model: Any) -> None:
-        self.model = model
-        self.calls = 0
-        self.points = 0
-
-    def __call__(self, x: torch.Tensor, sigma: torch.Tensor, **extra: Any) -> torch.Tensor:
-        self.calls += 1
-        self.points += len(x)
-        return self.model(x, sigma, **extra)
 
 
 def total(result: RatioSchedule) -> int:

@@ -21,7 +21,7 @@ from dc_solver.ratios.trajectory import Trajectory
 from dc_solver.ratios.warp import Warp, angle, sigma_at_angle, warped
 from dc_solver.solvers import sample
 from dc_solver.solvers.step import Settings
-from problems import Gaussian, Mixture, schedule_of
+from problems import Counted, Gaussian, Mixture, schedule_of
 
 GRIDS = {
     "vp": (12.0, 6.0, 3.0, 1.4, 0.6, 0.0),
@@ -34,17 +34,6 @@ BEYOND = [name for name in QUALITIES if name != "paper"]
 def points(kind: str, count: int, size: int = 24) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     return GRIDS[kind][0] * torch.randn(count, size, generator=generator, dtype=torch.float64)
-
-
-class Counted:
-    """Counts the points in the calls of another model."""
-
-    def __init__(self, model: Any) -> None:
-        self.model, self.points = model, 0
-
-    def __call__(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-        self.points += len(x)
-        return torch.as_tensor(self.model(x, sigma))
 
 
 def point_model(model: Any, count: int) -> PointModel:

@@ -15,7 +15,7 @@ from dc_solver.ratios.accuracy import LEVELS, PROBES, Reference
 from dc_solver.ratios.model_key import Same, model_key
 from dc_solver.ratios.text import describe_ratios
 from dc_solver.solvers import Schedule, VPSchedule
-from problems import Mixture, schedule_of
+from problems import Counted, Mixture, schedule_of
 
 SIX = {
     "vp": (12.0, 6.0, 3.0, 1.4, 0.6, 0.0),
@@ -32,17 +32,6 @@ POINTS, CHECK = 9, 3
 def points(kind: str = "vp", count: int = POINTS, seed: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     return SIX[kind][0] * torch.randn(count, 24, generator=generator, dtype=torch.float64)
-
-
-class Counted:
-    """Counts the points in the calls of another model."""
-
-    def __init__(self, model: Any) -> None:
-        self.model, self.points = model, 0
-
-    def __call__(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-        self.points += len(x)
-        return torch.as_tensor(self.model(x, sigma))
 
 
 def run(references: References | None, kind: str = "vp", **changes: Any) -> RatioSchedule:

@@ -129,10 +129,7 @@ _PRIORS = Path(__file__).resolve().parent.parent / "results" / "prior.json"
 @mode(
     "1",
     expected=lambda steps: 0.0,
-    where=lambda cfg, steps: (
-        prior_of.CFGS[0] < cfg <= prior_of.CFGS[1]
-        and prior_of.STEPS[0] <= steps <= prior_of.STEPS[1]
-    ),
+    where=lambda cfg, steps: prior_of.measured(steps, cfg),
 )
 def prior(task: Task) -> Calibrated:
     """The last ratio as the other models have it: no calibration at all."""

@@ -15,8 +15,9 @@ from modules.sd_samplers_common import InterruptedException
 
 from ...ratios import Identity, RatioSchedule, calibrate_grid
 from ...ratios.fingerprint import sample_hash
+from ...ratios.references import kept_references
 from . import models
-from .references import kept_references, key_of
+from .references import key_of
 from .registration import NAME
 from .sampler import DCSolverSampler
 

@@ -1,28 +1,21 @@
-"""The references of this session, so that a calibration of the same model goes on with them."""
+"""What a reference is kept by: the model at work, so that its next calibration goes on with it."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from functools import cache
 from typing import Any
 
 import torch
 from modules import script_callbacks, shared
 from modules.prompt_parser import MulticondLearnedConditioning
 
-from ...ratios import Identity, References
+from ...ratios import Identity
 from ...ratios.model_key import model_key
 
 #: Where other extensions change what the denoiser makes, with settings that only they know.
 _OF_OTHERS = ("callbacks_cfg_denoiser", "callbacks_cfg_denoised", "callbacks_cfg_after_cfg")
 #: The fields of an identity that say what the model makes; prompts may name LoRAs and the like.
 _OF_THE_MODEL = ("fingerprint", "model_class", "prediction", "lora", "guidance", "prompts_hash")
-
-
-@cache
-def kept_references() -> References:
-    """The store, made where it is first needed."""
-    return References()
 
 
 def key_of(
