@@ -7,7 +7,7 @@ share of the error of the student that the reference is to judge.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +20,9 @@ LEVELS = (28, 56, 112, 224)
 #: Calls of the rough one that the first of them is compared with, and the points that it takes.
 ROUGH = 20
 PROBES = 4
+#: Two that step where the student does would agree with it and with each other: the rough one takes
+#: twice its steps or more, the first level nearly three times, and a quarter more than the rough.
+_ROUGH_STEPS, _LEVEL_STEPS, _FINER = 2, 2.8, 1.25
 #: The share of the distance between two resolutions that the finer is taken to be off by: a
 #: quarter, as for an error that halves with the step.
 _LEFT = 0.25
@@ -52,30 +55,46 @@ class Reference:
         return math.isfinite(self.log_apart) and self.trajectory.finite
 
 
+def resolutions_for(calls: Callable[[int], int], steps: int) -> tuple[int, Sequence[int]]:
+    """The rough reference and the levels that tell how exact they are for a student of ``steps``.
+
+    ``calls`` says how many calls a reference comes to for which so many are asked.
+    """
+    rough = max(ROUGH, _ROUGH_STEPS * steps)
+    least = max(_LEVEL_STEPS * steps, _FINER * calls(rough))
+    return rough, [level for level in LEVELS if calls(level) >= least] or LEVELS[-1:]
+
+
 def fine_enough(
-    make: Make, student: torch.Tensor, share: float, known: Reference | None = None
+    make: Make,
+    student: torch.Tensor,
+    share: float,
+    resolutions: tuple[int, Sequence[int]],
+    known: Reference | None = None,
 ) -> Reference:
-    """The first of :data:`LEVELS` whose error is at most ``share`` of the student's.
+    """The first level whose error is at most ``share`` of the student's.
 
     Args:
         make: runs a reference.
         student: final states of the student on the first :data:`PROBES` points.
         share: of the mean square error, in the geometric mean over those points.
+        resolutions: the rough one and the levels (:func:`resolutions_for`).
         known: the finest reference of these points so far; where it does not do, the next level
             is compared with it.
     """
     if known is not None and known.share(student) <= share:
         return known
+    rough, levels = resolutions
     probes = len(student)
-    coarse = make(ROUGH, probes) if known is None else known.trajectory
+    coarse = make(rough, probes) if known is None else known.trajectory
     found = known
-    for calls in LEVELS:
+    for calls in levels:
         if known is not None and calls <= known.asked:
             continue
         fine = make(calls, None)
         off = (fine.final[:probes] - coarse.final[:probes]).double().flatten(1)
         found = Reference(fine, calls, log_error(off))
-        if found.share(student) <= share:
+        if not found.share(student) > share:  # nor is it with NaN, which no level mends
             break
         coarse = fine
     assert found is not None

@@ -17,7 +17,7 @@ from .cell import Cell, Found
 from .greedy import HELD_BACK
 from .guard import checked
 from .points import ExtraArgs, Tally
-from .qualities import most_work, search
+from .qualities import most_work, quality_of, search
 from .reference_run import ReferenceRun
 from .references import References
 from .schedule import RatioSchedule, Report, settings_of
@@ -134,6 +134,11 @@ def calibrate(
         finals=finals,
         **identity,
     )
+    if references is not None and cfg is None:
+        raise ValueError(
+            "cfg: expected the guidance scale, as references are kept by it beside model_key; got "
+            "None. For a model without one give any number."
+        )
     grid = task.check_grid(sigmas)
     check_state(model, x, schedule)
     reference = ReferenceRun(task, [grid], cfg)
@@ -162,7 +167,7 @@ def calibrate_grid(
 
     Args:
         model: a function of the guidance scale that returns the guided model.
-        x: starting states; all grids must start at the same sigma.
+        x: starting states; all grids must start at the same sigma, and end at the same.
         grids: the sigmas of each step count.
         cfgs: the guidance scales.
         progress, interrupt: as in :func:`calibrate`, over all of the work.
@@ -172,7 +177,8 @@ def calibrate_grid(
         The calibrations, scale by scale and within each in the order of the grids.
 
     Raises:
-        TypeError, ValueError: as :func:`calibrate`, and where the grids start at several sigmas.
+        TypeError, ValueError: as :func:`calibrate`, and where the grids start or end at several
+            sigmas.
     """
     task = Task.make(x, schedule, **options)
     made = [task.check_grid(sigmas) for sigmas in grids]
@@ -186,6 +192,12 @@ def calibrate_grid(
         raise ValueError(
             f"grids: expected all to start at the same sigma, as x does, got {sorted(starts)}; "
             "use a scheduler whose first sigma does not depend on the number of steps."
+        )
+    ends = {grid.sigmas[-1] for grid in made}
+    if len(ends) > 1:
+        raise ValueError(
+            f"grids: expected all to end at the same sigma, as their reference does, got "
+            f"{sorted(ends)}; calibrate each of them alone."
         )
     models = [model(cfg) for cfg in cfgs]
     for guided in models:
@@ -212,6 +224,7 @@ def _scale(
 ) -> list[RatioSchedule]:
     """The calibrations of every grid at one guidance scale, over one reference."""
     trajectory, work = reference.run(model, tally)
+    reused = reference.reused
     results = []
     for k, grid in enumerate(grids):
         end = tally.done + most_work(task, grid)
@@ -221,12 +234,12 @@ def _scale(
             ratios=found.ratios,
             learned=found.learned,
             warp=found.warp,
-            quality=task.quality,
+            quality=quality_of(task, grid),
             sigmas=grid.sigmas,
             cfg=cfg,
             **settings_of(replace(found.settings, dc_order=found.settings.dc_order or 2)),
             identity=task.identity,
-            report=_report(task, found, cell.work, work if k == 0 else 0),
+            report=_report(task, found, cell.work, work if k == 0 else 0, reused),
             notes=found.notes,
         )
         results.append(checked(cell, result) if task.check else result)
@@ -234,7 +247,9 @@ def _scale(
     return results
 
 
-def _report(task: Task, found: Found, search_work: int, reference_work: int) -> Report:
+def _report(
+    task: Task, found: Found, search_work: int, reference_work: int, reused: bool
+) -> Report:
     """The report before the check; work is calls x points."""
     everyone = task.points + task.check
     return Report(
@@ -244,6 +259,7 @@ def _report(task: Task, found: Found, search_work: int, reference_work: int) -> 
         reference_calls=round(reference_work / everyone),
         search_work=search_work if search_work % task.points else 0,
         reference_work=reference_work if reference_work % everyone else 0,
+        reused_reference=reused,
         points=task.points,
         found=found.ratios,
     )

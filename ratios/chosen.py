@@ -8,8 +8,8 @@ from typing import Any
 
 from ..solvers import RunReport, get_solver
 from .lookup import SAME_CFG, Choice, Entry, Run, choose, with_grid
-from .matching import carry_over
-from .prior import prior
+from .matching import carry_over, same_grid
+from .prior import PREDICTIONS, SCHEDULERS, STEPS, prior
 from .schedule import PRIOR, RatioSchedule
 from .text import counted, label_of, listed, plain_of
 
@@ -37,13 +37,41 @@ def choose_ratios(
         return Choice(fitted(brought, run()))
     if library is None:
         return Choice(reason="looking in the library is off")
-    entries, here = library(), run()
-    choice = choose(entries, here) if entries else Choice(reason="the library is empty")
-    if choice.ratios is None and here.identity.guidance is None:
+    entries = library()
+    empty = Choice(reason="the library is empty")
+    if not entries and not STEPS[0] <= steps <= STEPS[1]:
+        return empty
+    here = run()
+    choice = choose(entries, here) if entries else empty
+    if choice.ratios is None and _unknown(entries, here):
         guess = prior(here.sigmas, here.cfg, here.schedule, here.solver)
         if guess is not None:
             return Choice(guess.with_notes(choice.reason))
     return choice
+
+
+def _unknown(entries: Sequence[Entry], run: Run) -> bool:
+    """Whether the run is one that the prior is for: a model that nothing changes beside CFG, over a
+    whole schedule that was measured, and no calibration of it that found ratios to be of no help.
+
+    A LoRA may be one that makes another model of it, for few steps.
+    """
+    here = run.identity
+    return (
+        here.guidance is None
+        and here.lora is None
+        and here.prediction in PREDICTIONS
+        and not any(
+            found.identity.fingerprint == here.fingerprint
+            and isinstance(found, RatioSchedule)
+            and not found.active
+            for _, found in entries
+        )
+        and any(
+            grid is not None and same_grid(grid, run.sigmas, run.schedule)
+            for grid in (run.grid_of(name, run.steps) for name in SCHEDULERS)
+        )
+    )
 
 
 def refusal(solver: str, langevin: bool = False, threshold: bool = False) -> str:

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from .schedule import ForSolver, Identity, RatioSchedule, settings_of
-from .warp import Warp
+from .warp import LEAST, MOST, Warp
 
 SHAPE = (4, 3, 3)
 #: Of the planes of a warp, two of three numbers.
@@ -75,9 +75,9 @@ class CPR(ForSolver):
         learned = next((s for s in self.fitted if s.learned is not None and s.warp is None), None)
         if learned is not None:
             raise ValueError(
-                f"fitted: expected calibrations of quality paper, ratios+ or schedule, got learned "
-                f"steps of quality {learned.quality} for {learned.steps} steps, which hold for no "
-                "other run."
+                "fitted: expected ratios, or learned steps with the warp that made them, got those "
+                f"of quality {learned.quality} for {learned.steps} steps without one, which hold "
+                "for no other run."
             )
         moved = [s.warp for s in self.fitted if s.warp is not None]
         if (self.warp is None) != (not moved):
@@ -162,7 +162,7 @@ class CPR(ForSolver):
         logs = np.asarray(self.warp).reshape(2, 3) @ _plane(cfg, steps)
         seen = np.array([_logs(found) for found in self.fitted])
         logs = trust * np.clip(logs, seen.min(axis=0), seen.max(axis=0))
-        a, b = np.exp(logs).tolist()
+        a, b = np.clip(np.exp(logs), LEAST, MOST).tolist()
         return Warp(a, b)
 
     def _trust(self, steps: int, cfg: float) -> float:
@@ -181,8 +181,10 @@ class CPR(ForSolver):
             for found in self.fitted
         ]
         total = math.fsum(weight for weight, _ in around)
-        if total == 0.0:
+        if not self.fitted:
             return 1.0
+        if total == 0.0:  # no whole grid of calibrations, and none at the corners around
+            return min(worth for _, worth in around)
         if not any(weight and worth for weight, worth in around):
             return 0.0
         parts = [weight / max(worth, _LEAST_TRUST) for weight, worth in around]

@@ -60,7 +60,7 @@ def apply_edits(schedule: RatioSchedule, points: Mapping[int, float]) -> RatioSc
     """
     if not points:
         return schedule
-    if schedule.learned is not None:
+    if schedule.moves_steps:
         raise ValueError(
             f"edits: expected ratios alone, got learned steps (quality {schedule.quality}), which "
             "hold only with the ratios that they were found with; clear the edits, or calibrate "

@@ -98,11 +98,16 @@ class WarpFamily:
         return np.full(2, 0.3)
 
     def warp(self, values: np.ndarray) -> Warp:
+        """Raises ValueError beyond what a warp can be."""
         a, b = np.exp(values).tolist()
         return Warp(self._start.a * a, self._start.b * b)
 
     def course(self, values: np.ndarray) -> Course | None:
-        grid = warped(self._sigmas, self._schedule, self.warp(values))
+        try:
+            warp = self.warp(values)
+        except ValueError:
+            return None
+        grid = warped(self._sigmas, self._schedule, warp)
         return None if grid is None else plain_course(grid, self._schedule, self._settings)
 
 

@@ -44,7 +44,7 @@ def checked(cell: Cell, result: RatioSchedule) -> RatioSchedule:
         distances = (states - truth).square().flatten(1).mean(dim=1).tolist()
         return tuple(d if math.isfinite(d) else _INFINITE for d in distances)
 
-    finals = Finals(final(plain_plan(cell.plain)), final(plan_of(cell, result)), truth)
+    finals = Finals(final(plain_plan(cell.plain)), final(plan_of(cell, result)), truth.clone())
     plain, found = errors(finals.plain), errors(finals.compensated)
     dpmpp_2m = errors(final(plain_plan(Settings(solver="dpmpp_2m", lower_order="final"))))
     if _INFINITE in plain:

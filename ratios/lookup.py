@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -158,10 +159,14 @@ def _prediction(found: RatioSchedule | CPR, run: Run, whole: bool) -> RatioSched
     family = _family(found, run) if counts else None
     for count in counts:
         grid = family(count) if family is not None else None
-        if grid is None or place_of(run.sigmas, grid, run.schedule, SAME_POINT) is None:
+        if grid is None:
             continue
         predicted = replace(found.predict(count, run.cfg), sigmas=tuple(grid))
-        return _fitted(predicted, run, whole, SAME_POINT)
+        if whole:  # perhaps a run over the steps that it moves to
+            predicted = laid_over(predicted, grid, run.schedule)
+        fitted = _fitted(predicted, run, whole, SAME_POINT)
+        if fitted is not None:
+            return fitted
     return None
 
 
@@ -171,7 +176,8 @@ def _fitted(known: RatioSchedule, run: Run, whole: bool, within: float) -> Ratio
         return None
     if whole:
         fits = whole_run(known, run.sigmas, run.schedule, within)
-        return laid_over(known, run.sigmas, run.schedule) if fits else None
+        over = laid_over(known, run.sigmas, run.schedule) if fits else None
+        return over if over is None or over.moves_steps == known.moves_steps else None
     if known.moves_steps or run.steps <= known.dc_order:
         return None
     place = place_of(run.sigmas, known.sigmas, run.schedule, within)
@@ -227,8 +233,10 @@ def _distance(there: Identity, here: Identity) -> tuple[bool, bool]:
 
 
 def _gain(found: RatioSchedule | CPR) -> float:
-    """How much of the error without ratios is left."""
-    if isinstance(found, CPR) or not found.active or found.report is None:
+    """How much of the error without ratios is left; of a CPR in the mean."""
+    if isinstance(found, CPR):
+        return math.prod(map(_gain, found.fitted)) ** (1.0 / max(len(found.fitted), 1))
+    if not found.active or found.report is None:
         return 1.0
     return 1.0 if found.report.gain is None else found.report.gain
 
@@ -249,7 +257,8 @@ def _size(shape: tuple[int, ...]) -> str:
 
 def _label(found: RatioSchedule | CPR) -> str:
     if isinstance(found, CPR):
-        steps = f"a CPR for {found.steps_range[0]} to {found.steps_range[1]} steps"
+        of = "a CPR for" if found.warp is None else "a CPR of learned steps for whole runs of"
+        steps = f"{of} {found.steps_range[0]} to {found.steps_range[1]} steps"
         cfg = f"CFG {found.cfg_range[0]:g} to {found.cfg_range[1]:g}"
     else:
         steps = counted(found.steps)

@@ -32,7 +32,12 @@ def carry_over(found: RatioSchedule, sigmas: Sequence[float], schedule: Schedule
         if found.start is not None and not same_point(found.start, values[0], schedule):
             reason = f"the ratios are for runs from sigma {found.start:.4g}, not {values[0]:.4g}"
             return _plain(found, values, reason)
-        return laid_over(found, values, schedule)
+        over = laid_over(found, values, schedule)
+        if found.warp is None or over.learned is None:
+            return over
+        return over.with_notes(
+            "the steps moved are those of this run, whose schedule is not known to be the one"
+        )
     known = list(zip(found.sigmas, found.sigmas[1:]))
     wanted = list(zip(values, values[1:]))
     if whole_run(found, values, schedule):
@@ -41,8 +46,9 @@ def carry_over(found: RatioSchedule, sigmas: Sequence[float], schedule: Schedule
         return _plain(
             found,
             values,
-            f"learned steps hold for whole runs, these for {_grid_of(found)}; for image to image "
-            "use a calibration of quality paper or ratios+",
+            "learned steps hold for whole runs over the schedule they were found on, these for "
+            f"{_grid_of(found)}, and the sigmas of this run of {counted(steps)} are others; for "
+            "image to image use a calibration of quality paper or ratios+",
         )
     ratios: list[float] = []
     hits = 0

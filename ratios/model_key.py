@@ -10,6 +10,7 @@ import hashlib
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -35,8 +36,26 @@ class Same:
     def __hash__(self) -> int:
         return self._hash
 
+    @property
+    def gone(self) -> bool:
+        return self._alive() is None
 
-def model_key(objects: Iterable[Any], settings: Any, grid: Any) -> Hashable:
+
+@dataclass(frozen=True)
+class ModelKey:
+    """Equal for the same model, as long as it lives."""
+
+    objects: tuple[Same, ...]
+    parts: tuple[Hashable, ...]
+    grid: tuple[Hashable, ...] | None
+
+    @property
+    def gone(self) -> bool:
+        """Whether no other key can ever equal this one."""
+        return any(isinstance(part, Same) and part.gone for part in (*self.objects, *self.parts))
+
+
+def model_key(objects: Iterable[Any], settings: Any, grid: Any) -> ModelKey:
     """A key of the model that some objects make, with these settings.
 
     Args:
@@ -46,9 +65,12 @@ def model_key(objects: Iterable[Any], settings: Any, grid: Any) -> Hashable:
         grid: what such functions might read of the run at work.  It counts only where there are
             some, so that without them a run of other steps has the same key.
     """
-    parts = tuple(_parts(settings))
+    try:
+        parts = tuple(_parts(settings))
+    except RecursionError:  # something that holds itself: never the same
+        parts = (Same(object()),)
     foreign = any(isinstance(part, Same) for part in parts)
-    return (
+    return ModelKey(
         tuple(Same(value) for value in objects),
         parts,
         tuple(_parts(grid)) if foreign else None,

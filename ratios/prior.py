@@ -8,10 +8,10 @@ that step is the largest, and follows from where the step begins and from the gu
     rho_N = 1 + h q,    h = sigma_{N-1} / (sigma_{N-2} - sigma_{N-1}),
     q = a + b L + c w + d w L + e w^2    limited to 0..1,
 
-``L`` the half-logSNR at ``sigma_{N-1}`` and ``w = CFG / 12``; it fades at the ends of the ranges
-of CFG and of ``sigma_{N-1}``.  ``benchmarks/prior.py`` fits the five numbers of each family to
-trained models, takes less than half of what they give, and judges them on a model left out.  All
-other ratios stay 1, and so does this one wherever nothing was measured.
+``L`` the half-logSNR at ``sigma_{N-1}`` and ``w = CFG / 12``, of CFG 4 at most; it fades at the
+ends of the ranges of CFG and of ``sigma_{N-1}``.  ``benchmarks/prior.py`` fits the five numbers of
+each family to trained models, takes less than half of what they give, and judges them on a model
+left out.  All other ratios stay 1, and so does this one wherever nothing was measured.
 """
 
 from __future__ import annotations
@@ -35,11 +35,19 @@ CFGS = (2.0, 7.0)
 _FADES = 4.0
 #: Ratios nearer to 1 than this do nothing that anybody would see.
 _LEAST = 1.02
+#: No grid that was measured has a larger one; two sigmas that nearly meet would.
+MOST = 1.4
 #: From this half-logSNR at the start a run is a whole one, from noise alone.
 _NOISE = -2.0
 #: Schedules that end in a step from less than the first of these sigmas have no use for it; from
 #: the second it counts in full.
 _TAPER = (0.05, 0.1)
+#: The schedules that it is for, as the hosts call them.
+SCHEDULERS = ("simple", "beta", "sgm_uniform")
+#: What the model may predict.
+PREDICTIONS = ("eps", "v", "flow")
+#: Settings of ratios, which do nothing where there are none.
+_FREE = ("dc_order", "variable")
 NOTE = "the prior: nothing is calibrated for this run"
 
 
@@ -60,7 +68,7 @@ def prior_ratio(
     far, w = schedule.half_logsnr(last), min(cfg, _FADES) / 12.0
     share = min(max(a + b * far + c * w + d * w * far + e * w * w, 0.0), 1.0)
     weight = _ramp(last, *_TAPER) * _ramp(cfg, CFGS[1], _FADES)
-    return 1.0 + weight * share * last / (before - last)
+    return min(1.0 + weight * share * last / (before - last), MOST)
 
 
 def _ramp(value: float, nothing: float, all_of_it: float) -> float:
@@ -69,7 +77,11 @@ def _ramp(value: float, nothing: float, all_of_it: float) -> float:
 
 
 def prior(
-    sigmas: Sequence[float], cfg: float | None, schedule: Schedule, solver: Mapping[str, Any]
+    sigmas: Sequence[float],
+    cfg: float | None,
+    schedule: Schedule,
+    solver: Mapping[str, Any],
+    numbers: Sequence[float] | None = None,
 ) -> RatioSchedule | None:
     """The ratios for a run of a model that nothing is known of; None where 1 is the better guess.
 
@@ -78,9 +90,10 @@ def prior(
         cfg: its guidance scale.
         schedule: that of the model.
         solver: its settings, as :func:`ratios.settings_of` gives them; it holds for the defaults.
+        numbers: as in :func:`prior_ratio`.
     """
     steps = len(sigmas) - 1
-    default = settings_of(ForSolver())
+    default = {k: v for k, v in settings_of(ForSolver()).items() if k not in _FREE}
     if (
         cfg is None
         or not measured(steps, cfg)
@@ -91,7 +104,7 @@ def prior(
         or schedule.half_logsnr(sigmas[0]) > _NOISE
     ):
         return None
-    ratio = round(prior_ratio(sigmas, cfg, schedule), 4)
+    ratio = round(prior_ratio(sigmas, cfg, schedule, numbers), 4)
     if not math.isfinite(ratio) or ratio < _LEAST:
         return None
     return RatioSchedule(

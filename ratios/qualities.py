@@ -151,8 +151,12 @@ SEARCHES: dict[str, Callable[[Cell], Found]] = {
 
 def search(cell: Cell) -> Found:
     """What the task's quality finds; on a grid whose steps cannot be moved, the paper's ratios."""
-    movable = cell.grid.steps > 1 and falls_strictly(cell.grid.sigmas)
-    return SEARCHES[cell.task.quality if movable else "paper"](cell)
+    return SEARCHES[quality_of(cell.task, cell.grid)](cell)
+
+
+def quality_of(task: Task, grid: Grid) -> str:
+    """The task's quality, as far as the grid lets it."""
+    return task.quality if grid.steps > 1 and falls_strictly(grid.sigmas) else "paper"
 
 
 def most_work(task: Task, grid: Grid) -> int:

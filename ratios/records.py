@@ -19,6 +19,7 @@ import numpy as np
 from ..solvers import LearnedSteps
 from .cpr import CPR, WARP_SIZE
 from .schedule import (
+    PRIOR,
     QUALITIES,
     VERDICTS,
     ForSolver,
@@ -113,6 +114,7 @@ def _head(kind: str, records: list[dict[str, Any]], arrays: Arrays) -> dict[str,
     new = any(
         not record.keys().isdisjoint(_SECOND)
         or not (record["report"] or {}).keys() <= _FIRST_REPORT
+        or record["origin"] == PRIOR
         for record in records
     )
     learned = any("learned." in name for name in arrays)
@@ -294,9 +296,9 @@ def _first_report(name: str, value: Any) -> Report:
 
 def _report(name: str, value: Any) -> Report:
     numbers = _list_of(_number)
-    count = _whole(0, 10**9)
+    kinds: dict[Any, Check] = {"int": _whole(0, 10**9), "bool": _flag}
     checks: dict[str, Check] = {
-        field.name: count if field.type == "int" else numbers
+        field.name: kinds.get(field.type, numbers)
         for field in fields(Report)
         if field.name in _FIRST_REPORT or field.name in _object(name, value)
     }

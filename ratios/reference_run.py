@@ -7,7 +7,7 @@ from collections.abc import Hashable, Sequence
 from ..solvers import Schedule
 from ..solvers.calls import Model
 from ..solvers.grid import Grid
-from .accuracy import LEVELS, PROBES, ROUGH, Reference, fine_enough
+from .accuracy import PROBES, Reference, fine_enough, resolutions_for
 from .families import plain_course
 from .points import Tally
 from .reference import reference_sigmas, union
@@ -35,8 +35,14 @@ class ReferenceRun:
         self._everyone = range(task.points + task.check)
         self._probes = self._everyone[:PROBES]
         self._finest = max(grids, key=lambda grid: grid.steps)
+        self._rough, self._levels = resolutions_for(self._calls, self._finest.steps)
         self._key = None if task.references is None else _key(task, self._wanted, cfg)
         self._known = self._find()
+
+    @property
+    def reused(self) -> bool:
+        """Whether one that was known before serves, as it is or made finer."""
+        return self._known is not None
 
     @property
     def work(self) -> int:
@@ -48,7 +54,8 @@ class ReferenceRun:
         student = self._finest.steps * len(self._probes)
         if self._known is not None:
             return student
-        return self._calls(LEVELS[0]) * everyone + self._calls(ROUGH) * len(self._probes) + student
+        first, rough = self._calls(self._levels[0]), self._calls(self._rough)
+        return first * everyone + rough * len(self._probes) + student
 
     def run(self, model: Model, tally: Tally) -> tuple[Trajectory, int]:
         """The reference, and the calls x points that were made for it.
@@ -61,7 +68,7 @@ class ReferenceRun:
         def make(calls: int, points: int | None) -> Trajectory:
             nonlocal work
             here = self._everyone if points is None else self._everyone[:points]
-            if calls > LEVELS[0] and task.reference_calls is None:
+            if calls > self._levels[0] and task.reference_calls is None:
                 tally.expect(calls * len(here))
             made = Trajectory(
                 task.point_model(model, here, tally), task.start[: len(here)], self._wanted,
@@ -76,7 +83,8 @@ class ReferenceRun:
             course = plain_course(self._finest.sigmas, task.schedule, task.settings)
             student = runs.run(course).final
             work += runs.model.calls * len(self._probes)
-            found = fine_enough(make, student, task.reference_share, self._known)
+            wanted = (self._rough, self._levels)
+            found = fine_enough(make, student, task.reference_share, wanted, self._known)
         else:
             asked = task.reference_calls
             found = self._known or Reference(make(asked, None), asked)

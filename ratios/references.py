@@ -20,7 +20,11 @@ MOST_BYTES = 512 * 2**20
 
 
 class References:
-    """The last few references by key, on the CPU; the oldest go.  Holds no model."""
+    """The last few references by key, on the CPU; the oldest go, and those of models that are gone.
+
+    Holds no model.  A key, or a part of one, may say that it is ``gone``
+    (:class:`ratios.model_key.ModelKey`).
+    """
 
     def __init__(self, most: int = MOST, most_bytes: int = MOST_BYTES) -> None:
         self._most = most
@@ -31,6 +35,7 @@ class References:
     def find(self, key: Hashable) -> Reference | None:
         """The reference of a key, which is then the newest."""
         with self._lock:
+            self._drop_gone()
             if key in self._kept:
                 self._kept.move_to_end(key)
             return self._kept.get(key)
@@ -44,16 +49,31 @@ class References:
         with self._lock:
             self._kept.pop(key, None)
             self._kept[key] = reference
-            while len(self._kept) > self._most or self.nbytes > self._most_bytes:
+            self._drop_gone()
+            while len(self._kept) > self._most or self._bytes() > self._most_bytes:
                 self._kept.popitem(last=False)
+
+    def _drop_gone(self) -> None:
+        for key in [key for key in self._kept if _gone(key)]:
+            del self._kept[key]
 
     @property
     def nbytes(self) -> int:
         """The bytes of all that is kept."""
+        with self._lock:
+            return self._bytes()
+
+    def _bytes(self) -> int:
         return sum(reference.trajectory.nbytes for reference in self._kept.values())
 
     def __len__(self) -> int:
-        return len(self._kept)
+        with self._lock:
+            return len(self._kept)
+
+
+def _gone(key: Hashable) -> bool:
+    parts = key if isinstance(key, tuple) else (key,)
+    return any(getattr(part, "gone", False) for part in parts)
 
 
 @cache

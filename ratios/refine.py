@@ -62,6 +62,8 @@ def _step(runs: Runs, family: Family, here: Refined, loss: Loss) -> Refined | No
     gram, slope, total = _normal_equations(
         _derivatives(runs, family, here, residual), residual, weights
     )
+    if not np.all(np.isfinite(gram)):
+        return None
     ridge = _RIDGE * total / family.scale**2
     for damping in _DAMPING:
         step = -np.linalg.solve(gram + np.diag(damping * ridge), slope + ridge * here.values)

@@ -8,6 +8,7 @@ costs only the calls from ``k`` on.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -102,8 +103,8 @@ class Loss:
     def __call__(self, residual: torch.Tensor) -> float:
         share = (residual.double().square().mean(dim=1) / self._plain).clamp_min(1e-12)
         if self._q == 0.0:
-            return float(share.log().mean().exp())
-        return float(share.pow(self._q).mean() ** (1.0 / self._q))
+            return _worst_if_nan(float(share.log().mean().exp()))
+        return _worst_if_nan(float(share.pow(self._q).mean() ** (1.0 / self._q)))
 
     def weights(self, residual: torch.Tensor) -> torch.Tensor:
         """Those of the points with which least squares bring the loss down, (points, 1)."""
@@ -116,9 +117,14 @@ def log_error(residual: torch.Tensor) -> float:
     """The mean over the points of the log of their mean square: what a search brings down.
 
     A point whose trajectory ends in another mode, with an error a hundred times the others', counts
-    no more than each of them.
+    no more than each of them.  A run that ends in NaN has an infinite error, so that it is never
+    the best.
     """
-    return float(residual.square().mean(dim=1).clamp_min(1e-30).log().mean())
+    return _worst_if_nan(float(residual.square().mean(dim=1).clamp_min(1e-30).log().mean()))
+
+
+def _worst_if_nan(value: float) -> float:
+    return math.inf if math.isnan(value) else value
 
 
 def point_weights(residual: torch.Tensor) -> torch.Tensor:

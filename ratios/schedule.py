@@ -62,7 +62,8 @@ class Report:
     ratios already chosen for the steps before).  ``search_calls``, ``reference_calls`` and
     ``check_calls`` count batched model calls; :attr:`calls` counts them times the points in them.
     Where some of them took a part of the points, those two are rounded, and ``search_work`` and
-    ``reference_work`` are the calls times their points (else 0).
+    ``reference_work`` are the calls times their points (else 0).  ``reused_reference``: that of an
+    earlier calibration served too.
     The errors are of the final latents, one a check point, mean square over the elements, against
     the reference: with the ratios found, with none, and of DPM-Solver++(2M) on the same sigmas.
     """
@@ -81,6 +82,7 @@ class Report:
     verdict: str = "unchecked"
     search_work: int = 0
     reference_work: int = 0
+    reused_reference: bool = False
 
     @property
     def calls(self) -> dict[str, int]:
@@ -91,13 +93,6 @@ class Report:
             "reference": self.reference_work or self.reference_calls * everyone,
             "check": self.check_calls * self.check_points,
         }
-
-    def reuses_reference(self, steps: int) -> bool:
-        """Whether the reference of an earlier calibration served: its own calls are no more than
-        those of one run of ``steps``, which tried it."""
-        calls = self.calls
-        everyone = self.points + self.check_points
-        return calls["search"] > 0 and calls["reference"] <= steps * everyone
 
     @property
     def calls_per_point(self) -> float:

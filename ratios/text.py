@@ -35,7 +35,7 @@ def describe_ratios(schedule: RatioSchedule) -> str:
         lines.append("ratios: " + "  ".join(f"{ratio:.3f}" for ratio in schedule.ratios))
     if report is not None:
         calls = report.calls
-        earlier = " and an earlier one" if report.reuses_reference(schedule.steps) else ""
+        earlier = " and an earlier one" if report.reused_reference else ""
         lines.append(
             f"cost: {sum(calls.values())} model calls x images (reference {calls['reference']}"
             f"{earlier}, search {calls['search']}, check {calls['check']}), "
@@ -97,6 +97,8 @@ def describe_cpr(cpr: CPR) -> str:
         f"CFG {cpr.cfg_range[0]:g} to {cpr.cfg_range[1]:g}, "
         f"fitted on {len(cpr.fitted)} calibrations"
     ]
+    if cpr.warp is not None:
+        lines.append("moves the steps of its schedule too; whole runs alone")
     base = base_of(cpr)
     for schedule in cpr.fitted:
         gain = schedule.report.gain if schedule.report is not None else None

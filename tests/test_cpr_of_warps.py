@@ -172,7 +172,11 @@ def test_the_library_serves_whole_runs_of_its_scheduler() -> None:
         warp = cpr.predict(steps, 3.0).warp
         assert found is not None and found.learned is not None and warp is not None
         assert found.learned.sigmas == warped(grid(steps), SCHEDULE, warp)
+        again = choose([("file", cpr)], run(found.learned.sigmas)).ratios  # as SIGMAS in a graph
+        assert again is not None and again.learned == found.learned
     assert choose([("file", cpr)], run(grid(7, "beta"))).ratios is None
+    beside = choose([("file", cpr)], run(grid(8)[3:])).reason
+    assert "a CPR of learned steps for whole runs of 5 to 10 steps at CFG 2 to 7" in beside
     assert choose([("file", cpr)], run(grid(8)[3:])).ratios is None
 
 

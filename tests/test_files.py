@@ -471,9 +471,7 @@ def test_learned_steps_in_a_regression_are_refused() -> None:
         arrays["fitted.0.learned.sigmas"] = np.array(SCHEDULE.sigmas)
         arrays["fitted.0.learned.inputs"] = np.array(SCHEDULE.sigmas)[:-1]
 
-    with pytest.raises(
-        ValueError, match=r"fitted: expected calibrations of quality paper, ratios\+ or schedule"
-    ):
+    with pytest.raises(ValueError, match=r"learned steps with the warp that made them"):
         parse(rebuilt(REGRESSION, edit))
 
 

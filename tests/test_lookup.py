@@ -273,3 +273,11 @@ def test_of_the_same_settings_the_lowest_error_comes_before_the_newest() -> None
     mine = with_gain(calibration(lora="mine"), 0.9)
     library = [("bare", half), ("mine", mine)]
     assert choose(library, run(grid(5), lora="mine")).source == "mine", "the LoRA comes first"
+
+
+def test_of_two_regressions_the_one_with_the_lower_error_comes_first() -> None:
+    def fitted(gain: float) -> CPR:
+        return fit_cpr([with_gain(calibration(n, w), gain) for n in (5, 8) for w in (2.0, 8.0)])
+
+    library = [("newest", fitted(0.8)), ("better", fitted(0.4))]
+    assert choose(library, run(grid(6), 4.0)).source == "better"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from dc_solver.ratios import Identity, RatioSchedule, Report
 from dc_solver.ratios.matching import carry_over
+from dc_solver.ratios.text import counted
 from dc_solver.solvers import FlowSchedule, LearnedSteps, VPSchedule
 
 SIGMAS = (14.6, 5.0, 2.3, 1.16, 0.57, 0.0)
@@ -82,7 +83,9 @@ def test_learned_steps_do_not_serve_a_part_nor_another_grid(grid: tuple[float, .
     found = carry_over(LEARNED, grid, VPSchedule())
     assert found.learned is None and not found.active and found.report is None
     assert found.sigmas == grid and len(found.ratios) == len(grid) - 1
+    steps = counted(len(grid) - 1)
     assert found.notes[-1] == (
-        "learned steps hold for whole runs, these for 5 steps on simple; for image to image use a "
+        "learned steps hold for whole runs over the schedule they were found on, these for 5 steps "
+        f"on simple, and the sigmas of this run of {steps} are others; for image to image use a "
         "calibration of quality paper or ratios+; sampling as plain UniPC"
     )

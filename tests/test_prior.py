@@ -29,9 +29,13 @@ def grid(steps: int = 6, scheduler: str = "simple", kind: str = "eps") -> tuple[
     return tuple(grids.make_sigmas(scheduler, TABLES[kind], steps, flow=flow).tolist())
 
 
+def stock(name: str, steps: int) -> tuple[float, ...] | None:
+    return grid(steps, name) if name in grids.SCHEDULERS else None
+
+
 def run(sigmas: tuple[float, ...] | None = None, cfg: float | None = 4.0, **changes: Any) -> Run:
     identity = Identity(fingerprint="me", prediction="eps")
-    wanted = Run(sigmas or grid(), cfg, identity, DEFAULT, VP, lambda name, steps: None)
+    wanted = Run(sigmas or grid(), cfg, identity, DEFAULT, VP, stock)
     return replace(wanted, **changes)
 
 
@@ -143,10 +147,48 @@ def test_what_a_user_asked_for_comes_before_it() -> None:
     assert choose_ratios(None, lambda: [], run, 6, "no ratios here").ratios is None
 
 
-def test_beside_other_guidance_it_says_nothing() -> None:
-    rescaled = replace(run().identity, guidance="RescaleCFG 0.7")
-    choice = choose_ratios(None, lambda: [], lambda: run(identity=rescaled), 6)
+@pytest.mark.parametrize(
+    "changes",
+    [{"guidance": "RescaleCFG 0.7"}, {"lora": "a turbo LoRA"}, {"prediction": "edm"}],
+)
+def test_a_model_that_something_changes_does_not_take_it(changes: dict[str, str]) -> None:
+    identity = replace(run().identity, **changes)
+    choice = choose_ratios(None, lambda: [], lambda: run(identity=identity), 6)
     assert choice.ratios is None and choice.reason == "the library is empty"
+
+
+def test_it_is_for_whole_runs_of_the_schedules_that_were_measured() -> None:
+    """Others have ends much like theirs."""
+    elsewhere = {
+        "linear_quadratic": grid(8, "linear_quadratic"),
+        "image to image": grid(9)[1:],
+        "moved": (*grid(6)[:2], 1.1 * grid(6)[2], *grid(6)[3:]),
+    }
+    for name, sigmas in elsewhere.items():
+        assert choose_ratios(None, lambda: [], lambda s=sigmas: run(s), 6).ratios is None, name
+    for name in shipped.SCHEDULERS:
+        assert choose_ratios(None, lambda: [], lambda n=name: run(grid(6, n)), 6).ratios, name
+
+
+def test_settings_of_ratios_do_not_keep_it_away() -> None:
+    """Without ratios K and the variable do nothing, so comparing them is comparing nothing."""
+    for changes in ({"dc_order": 1}, {"variable": "lambda"}):
+        here = run(solver={**DEFAULT, **changes})
+        assert choose_ratios(None, lambda: [], lambda r=here: r, 6).ratios is not None
+
+
+def test_a_model_that_ratios_did_not_help_does_not_take_it() -> None:
+    kept = RatioSchedule((1.0,) * 5, sigmas=grid(5), cfg=4.0, identity=run().identity)
+    assert choose_ratios(None, lambda: [("kept", kept)], run, 6).ratios is None
+    others = replace(kept, identity=replace(kept.identity, fingerprint="other"))
+    assert choose_ratios(None, lambda: [("kept", others)], run, 6).ratios is not None
+
+
+def test_an_empty_library_is_no_work_where_the_prior_has_nothing_to_say() -> None:
+    def never() -> Run:
+        raise AssertionError("nobody needs to know")
+
+    assert choose_ratios(None, lambda: [], never, 20).reason == "the library is empty"
 
 
 def test_flow_models_have_numbers_of_their_own() -> None:

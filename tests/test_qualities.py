@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from dc_solver.demo import emoji
+from dc_solver.demo.experiment import Experiment
 from dc_solver.ratios import QUALITIES, RatioSchedule, Report, calibrate, calibrate_grid
-from dc_solver.ratios.accuracy import LEVELS, ROUGH, fine_enough
+from dc_solver.ratios.accuracy import LEVELS, ROUGH, fine_enough, resolutions_for
 from dc_solver.ratios.families import RatioFamily, StepFamily, WarpFamily, plain_course
 from dc_solver.ratios.least_squares import fit
 from dc_solver.ratios.points import Chunk, PointModel, Tally
 from dc_solver.ratios.qualities import SEARCHES
+from dc_solver.ratios.reference import reference_sigmas
 from dc_solver.ratios.refine import jacobian_calls, refine
 from dc_solver.ratios.runs import Loss, Runs, Sketch
 from dc_solver.ratios.text import describe_ratios
@@ -186,7 +189,7 @@ def test_the_reference_is_as_fine_as_it_has_to_be(share: float, levels: int) -> 
 
     course = plain_course(GRIDS["vp"], schedule, Settings())
     student = runs_of(Mixture(), x[:4], x[:4]).run(course).final
-    found = fine_enough(make, student, share)
+    found = fine_enough(make, student, share, (ROUGH, LEVELS))
     trajectory, estimate = found.trajectory, found.share(student)
     assert asked == [(ROUGH, 4), *((calls, 6) for calls in LEVELS[:levels])]
     assert (estimate <= share) == (levels == 1)
@@ -195,6 +198,36 @@ def test_the_reference_is_as_fine_as_it_has_to_be(share: float, levels: int) -> 
     off = (trajectory.final - truth).square().mean(dim=1).log().mean().exp()
     error = (student - truth[:4]).square().mean(dim=1).log().mean().exp()
     assert float(off / error) <= 2.0 * estimate
+
+
+@pytest.mark.parametrize("steps", [5, 10, 20])
+@pytest.mark.parametrize("scheduler", ["simple", "beta"])
+def test_a_student_of_many_steps_does_not_pass_for_a_reference(scheduler: str, steps: int) -> None:
+    """All pass through its sigmas, so a reference of hardly more calls agrees with it and with one
+    of a few less."""
+    model = emoji.load("eps")
+    sigmas = Experiment(model, 7.5, scheduler).sigmas(steps).tolist()
+    data, schedule = emoji.points(range(4)), model.schedule
+    x = model.start(data.noise, sigmas[0])
+
+    def guided(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        return model.denoiser(7.5)(x, sigma, condition=data.conditions[: len(x)])
+
+    def make(calls: int, count: int | None) -> Trajectory:
+        return Trajectory(point_model(guided, 4), x, sigmas, schedule, calls)
+
+    rough, levels = resolutions_for(
+        lambda calls: len(reference_sigmas(sigmas, schedule, calls)[0]) - 1, steps
+    )
+    student = runs_of(guided, x, x).run(plain_course(sigmas, schedule, Settings())).final
+    found = fine_enough(make, student, 1.0, (rough, levels))
+    truth = make(200, None).final
+    off = (found.trajectory.final - truth).square().flatten(1).mean(dim=1).log().mean().exp()
+    error = (student - truth).square().flatten(1).mean(dim=1).log().mean().exp()
+    assert float(off / error) < 0.1
+    assert found.trajectory.calls >= 2.8 * steps
+    if steps == 5:
+        assert (rough, levels[0]) == (ROUGH, LEVELS[0])
 
 
 # The whole

@@ -90,13 +90,14 @@ def test_without_ratios_it_is_unipc_at_one_call_a_step(make: Any) -> None:
 
 
 def test_a_model_that_nothing_is_known_of_takes_the_prior_and_says_so() -> None:
-    p = host.Processing(cfg_scale=3.0)
-    _, found = run(host.forge_model(), p)
+    p, model = host.Processing(cfg_scale=3.0), host.forge_model()
+    sigmas = torch.tensor(adapter("models").grids_of(model.wrap)("simple", 5))
+    _, found = run(model, p, sigmas)
     schedule = VPSchedule(discrete_time(host.vp_table().tolist()))
     settings = ratios.settings_of(RatioSchedule(()))
-    expected = prior(SIGMAS.tolist(), 3.0, schedule, settings)
+    expected = prior(sigmas.tolist(), 3.0, schedule, settings)
     assert expected is not None
-    assert torch.allclose(found, by_library(ratios=expected), atol=1e-6)
+    assert torch.allclose(found, by_library(sigmas, ratios=expected), atol=1e-6)
     last = f"{expected.ratios[-1]:g}"
     assert p.extra_generation_params == {
         "DC ratios": f"1 1 1 1 {last}", "DC file": "prior",

@@ -37,6 +37,9 @@ were given, and of the calibrations; the geometric means of the errors over thos
 """
 
 
+_MET = {True: "yes", False: "**no**", None: ""}
+
+
 def write_report(folder: Path) -> list[Path]:
     """Write ``table.md``, ``cells.md`` and ``table.png`` into the folder of the results.
 
@@ -63,7 +66,7 @@ def _table(cells: Cells, memory: dict[str, Peak]) -> Iterator[str]:
     yield from _rows(
         ("demand", "figure", "met"),
         (
-            (d.text, d.figure, {True: "yes", False: "**no**", None: ""}[d.met])
+            (d.text, d.figure, _MET[d.met] + ("" if d.whole or d.met is None else " so far"))
             for d in demands(cells, memory)
         ),
     )

@@ -44,7 +44,7 @@ class Job:
     height: int = 512
     first_seed: int = 1
     seeds: int = 10
-    check_seeds: int = 3
+    check_seeds: int = 6
     batch: int = 1
     reference_calls: int | None = None
     solver: str = "dc_solver"

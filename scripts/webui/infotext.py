@@ -11,7 +11,15 @@ from ...ratios.schedule import PRIOR
 from ...solvers import Langevin, RunReport, Tolerance, get_solver
 from . import library
 from .asked import AUTOMATIC, TYPED, Asked, asked_in
-from .typed import CORRECTOR, LOWER_ORDER, parse_typed, write_file, write_pass, write_passes
+from .typed import (
+    AT_WILL,
+    CORRECTOR,
+    LOWER_ORDER,
+    parse_typed,
+    write_file,
+    write_pass,
+    write_passes,
+)
 
 RATIOS, SOURCE, CALLS = "DC ratios", "DC file", "DC calls"
 #: What fills which field of the accordion, in the order in which :func:`asked_in` takes them.
@@ -62,7 +70,10 @@ def note_run(p: Any, choice: Choice, asked: Asked) -> None:
     elif choice.ratios is not None and choice.ratios.origin == PRIOR:
         source = PRIOR
     notes[RATIOS] = write_passes(notes.get(RATIOS, ""), now, hires)
-    if source is not None:
+    before = notes.get(SOURCE)
+    if hires and source != before:
+        notes[SOURCE] = write_passes(before or "", source or AT_WILL, hires)
+    elif source is not None:
         notes[SOURCE] = source
 
 

@@ -25,8 +25,8 @@ _QUALITIES = (
     "paper: its ratios, in the fewest calls. ratios+: several kinds of them, tried on whole runs. "
     "tournament: the best solver and schedule, then ratios. schedule: steps moved, then ratios. "
     "full: steps, what the model is told there, and the weights of its outputs, in three times the "
-    "calls at 5 steps and six at 10; best below ten. Moved steps serve whole runs alone. Only "
-    "paper makes a CPR of several settings; else each is a file of its own."
+    "calls at 5 steps and six at 10; best below ten. Moved steps serve whole runs alone. Of "
+    "several settings paper and schedule make a CPR; else each is a file of its own."
 )
 
 
@@ -130,7 +130,7 @@ def _calibrate_page() -> None:
                 height = gr.Slider(64, 2048, 512, step=8, **_named("height", "Height"))
             with gr.Row():
                 seeds = gr.Slider(1, 32, 10, step=1, **_named("seeds", "Search seeds"))
-                check = gr.Slider(0, 32, 3, step=1, **_named("check", "Check seeds"))
+                check = gr.Slider(0, 32, 6, step=1, **_named("check", "Check seeds"))
             with gr.Row():
                 batch = gr.Slider(1, 16, 1, step=1, **_named("batch", "Batch size"))
                 first = gr.Number(1, precision=0, **_named("first", "First seed"))

@@ -13,7 +13,9 @@ from ...solvers import SOLVERS
 LOWER_ORDER: dict[str, bool | str] = {"automatic": True, "final": "final", "never": False}
 CORRECTOR: dict[str, bool | None] = {"automatic": None, "on": True, "off": False}
 _MOST_TYPED = 1000
-_AT_WILL, _PLAIN, _PASSES = "-", "none", "|"
+#: Of a pass that nothing was asked for.
+AT_WILL = "-"
+_PLAIN, _PASSES = "none", "|"
 #: Words that give a pass settings of its own.
 _OWN: dict[str, tuple[str, Any]] = {
     **{name: ("solver", name) for name in SOLVERS},
@@ -60,7 +62,7 @@ def _parse_pass(text: str) -> Typed | None:
     if quality in QUALITIES and file.strip():
         return Typed((), file=file.strip())
     words = text.replace(",", " ").split()
-    if not words or words == [_AT_WILL]:
+    if not words or words == [AT_WILL]:
         return None
     end = len(words)
     while end > 1 and words[end - 1] in _OWN:
@@ -94,4 +96,4 @@ def write_passes(before: str, now: str, hires: bool) -> str:
     """The infotext of all passes, ``now`` being the latest of them."""
     if not hires:
         return now
-    return f"{before.split(_PASSES)[0].strip() or _AT_WILL} {_PASSES} {now}"
+    return f"{before.split(_PASSES)[0].strip() or AT_WILL} {_PASSES} {now}"

@@ -36,7 +36,9 @@ def purpose(found: RatioSchedule | CPR) -> str:
     own = found.solver == "dc_solver" and found.corrector is None
     solver = "" if own else f"{base_of(found)} · "
     if isinstance(found, CPR):
-        return f"{solver}CPR {_span(found.steps_range)} steps · CFG {_span(found.cfg_range)}"
+        moved = "" if found.warp is None else " · learned steps (schedule)"
+        span = f"CPR {_span(found.steps_range)} steps · CFG {_span(found.cfg_range)}"
+        return f"{solver}{span}{moved}"
     cfg = "CFG unknown" if found.cfg is None else f"CFG {found.cfg:g}"
     quality = "" if found.quality == "paper" else f" · {found.quality}"
     if found.moves_steps:
