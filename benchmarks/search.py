@@ -1,4 +1,4 @@
-"""The search of the ratios: the paper's mean square loss against relative distances.
+"""The search of the ratios: the paper's mean square loss against those that weigh each seed.
 
     python benchmarks/search.py [eps|flow]
 
@@ -35,7 +35,7 @@ def main() -> None:
                 truth = task.truth(held_out, int)
             base = task.row("", steps, held_out, truth, int, solver="unipc").errors
             for k in KS:
-                for loss in ("mean", "relative"):
+                for loss in ("mean", "balanced", "relative"):
                     gains, found = [], None
                     for first in SETS:
                         data = emoji.points(range(first, first + 10))

@@ -3,6 +3,7 @@ them, without gradients."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,13 +15,14 @@ from ..solvers.calls import Model
 from ..solvers.grid import Grid
 from ..solvers.inputs import check_state
 from .cell import Cell, Found
+from .families import plain_course
 from .greedy import HELD_BACK
 from .guard import checked
 from .points import ExtraArgs, Tally
 from .qualities import most_work, quality_of, search
 from .reference_run import ReferenceRun
 from .references import References
-from .schedule import RatioSchedule, Report, settings_of
+from .schedule import RatioSchedule, Report, geometric_mean_ratio, settings_of
 from .task import ShowFinals, Stock, Task
 
 Progress = Callable[[int, int], None]
@@ -46,7 +48,7 @@ def calibrate(
     first_corrector: bool = True,
     corrector: bool | None = None,
     langevin: Langevin | None = None,
-    loss: str = "relative",
+    loss: str = "balanced",
     held_back: float = HELD_BACK,
     quality: str = "paper",
     stock: Stock | None = None,
@@ -80,9 +82,10 @@ def calibrate(
         solver, order, variant, dc_order, lower_order, variable, first_corrector, corrector: as in
             :func:`solvers.sample`.
         langevin: refused: with noise in every trajectory no ratio brings it nearer to a reference.
-        loss: "mean" is the paper's mean square distance over the points; "relative" weighs each
-            point's distance by that with a ratio of 1, so that no single point, such as one whose
-            trajectory ends in another mode, decides for all (benchmarks/search.py compares them).
+        loss: "mean" is the paper's mean square distance over the points; "relative" divides each
+            point's square distance by that with a ratio of 1, so that no single point, such as one
+            whose trajectory ends in another mode, decides for all; "balanced" by the root of that,
+            between the two (benchmarks/search.py compares them).
         held_back: what is left of each ratio found, as the weight decay of the authors' AdamW has
             it; fewer of the other points then get worse.  1: the minimum over the points.
         quality: what is searched; see :data:`ratios.qualities.SEARCHES`.
@@ -230,6 +233,7 @@ def _scale(
         end = tally.done + most_work(task, grid)
         cell = Cell(task, model, grid, trajectory, tally)
         found = search(cell)
+        searched = _search_gain(cell, found) if task.check else None
         result = RatioSchedule(
             ratios=found.ratios,
             learned=found.learned,
@@ -239,7 +243,7 @@ def _scale(
             cfg=cfg,
             **settings_of(replace(found.settings, dc_order=found.settings.dc_order or 2)),
             identity=task.identity,
-            report=_report(task, found, cell.work, work if k == 0 else 0, reused),
+            report=_report(task, found, cell.work, work if k == 0 else 0, reused, searched),
             notes=found.notes,
         )
         results.append(checked(cell, result) if task.check else result)
@@ -247,8 +251,27 @@ def _scale(
     return results
 
 
+def _search_gain(cell: Cell, found: Found) -> float | None:
+    """What the greedy ratios gained on the search points, on the given grid; one run without them.
+
+    None for other searches: they have enough numbers to fit ten points far better than others.
+    """
+    if quality_of(cell.task, cell.grid) != "paper" or all(r == 1.0 for r in found.ratios):
+        return None
+    runs = cell.runs()
+    plain = runs.run(plain_course(cell.grid.sigmas, cell.task.schedule, cell.plain))
+    squares = runs.residual(plain).square().mean(dim=1)
+    gain = geometric_mean_ratio(found.errors, squares.tolist())
+    return gain if gain is not None and math.isfinite(gain) else None
+
+
 def _report(
-    task: Task, found: Found, search_work: int, reference_work: int, reused: bool
+    task: Task,
+    found: Found,
+    search_work: int,
+    reference_work: int,
+    reused: bool,
+    search_gain: float | None,
 ) -> Report:
     """The report before the check; work is calls x points."""
     everyone = task.points + task.check
@@ -262,4 +285,5 @@ def _report(
         reused_reference=reused,
         points=task.points,
         found=found.ratios,
+        search_gain=search_gain,
     )

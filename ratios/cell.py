@@ -21,7 +21,7 @@ from .warp import Warp
 class Found:
     """What a search came to: ratios for a solver, on steps of its own or on the given grid.
 
-    ``losses`` are those of the greedy search, where there was one.
+    ``losses`` are those of the greedy search, where there was one, and ``errors`` its final ones.
     """
 
     settings: Settings
@@ -29,6 +29,7 @@ class Found:
     learned: LearnedSteps | None = None
     losses: tuple[float, ...] = ()
     losses_plain: tuple[float, ...] = ()
+    errors: tuple[float, ...] = ()
     notes: tuple[str, ...] = ()
     warp: Warp | None = None
 

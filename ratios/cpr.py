@@ -320,7 +320,7 @@ def _worth(found: RatioSchedule, full: float) -> float:
     one that kept ratios of 1."""
     if not found.active:
         return 0.0
-    gain = found.report.gain if found.report is not None else None
+    gain = found.report.estimate if found.report is not None else None
     return 1.0 if gain is None else min(max((1.0 - gain) / full, 0.0), 1.0)
 
 

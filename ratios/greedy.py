@@ -16,7 +16,9 @@ from .points import PointModel
 from .runs import Sketch
 from .search import SMALL_GAIN, VectorSearch, closed_form
 
-LOSSES = ("relative", "mean")
+#: How much a point's own distance without compensation takes from its weight: the power of its root
+#: mean square that its residual is divided by.
+LOSSES = {"balanced": 0.5, "relative": 1.0, "mean": 0.0}
 #: What is left of a ratio that ten points ask for: on other points it would go too far.
 HELD_BACK = 0.95
 
@@ -25,12 +27,14 @@ HELD_BACK = 0.95
 class Found:
     """The ratios, and after each step the mean square distance to the reference.
 
-    ``losses_plain`` is that distance with a ratio of 1 at the step itself.
+    ``losses_plain`` is that distance with a ratio of 1 at the step itself, ``errors`` the final
+    mean square distance of each point.
     """
 
     ratios: tuple[float, ...]
     losses: tuple[float, ...]
     losses_plain: tuple[float, ...]
+    errors: tuple[float, ...]
 
 
 def greedy_search(
@@ -81,7 +85,8 @@ def greedy_search(
         plain.append(attempt.losses[1.0])
         state, denoised, output = taken.state, taken.denoised, taken.output
         del buffer[step.keep :]
-    return Found(tuple(ratios), tuple(losses), tuple(plain))
+    errors = (sketch(state) - truth[-1]).double().square().mean(dim=1).tolist()
+    return Found(tuple(ratios), tuple(losses), tuple(plain), tuple(errors))
 
 
 def _best_ratio(attempt: _Attempt) -> float:
@@ -136,7 +141,7 @@ class _Attempt:
         self._buffer = buffer
         self._truth = truth
         self._sketch = sketch
-        self._relative = loss == "relative"
+        self._power = LOSSES[loss]
         self._weights: torch.Tensor | None = None
         self._worth = 0.0
         self._best: tuple[float, float, _Outcome] | None = None
@@ -147,7 +152,7 @@ class _Attempt:
         residual = self._sketch(outcome.state) - self._truth
         self.losses[ratio] = float(residual.double().square().mean())
         if self._weights is None:
-            self._weights = _point_weights(residual) if self._relative else torch.ones(())
+            self._weights = _point_weights(residual, self._power)
         residual = residual * self._weights
         loss = float(residual.double().square().mean())
         if self._best is None:
@@ -192,11 +197,11 @@ class _Attempt:
         return _Outcome(corrected, denoised, output, newest)
 
 
-def _point_weights(residual: torch.Tensor) -> torch.Tensor:
-    """One over each point's root mean square, (points, 1)."""
+def _point_weights(residual: torch.Tensor, power: float) -> torch.Tensor:
+    """One over a power of each point's root mean square, (points, 1)."""
     squares = residual.double().square().mean(dim=1)
     floor = 1e-6 * squares.mean() + 1e-30
-    return (squares + floor).rsqrt().to(residual.dtype)[:, None]
+    return (squares + floor).pow(-0.5 * power).to(residual.dtype)[:, None]
 
 
 def _batch(x: torch.Tensor, sigma: float) -> torch.Tensor:

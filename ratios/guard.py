@@ -1,4 +1,8 @@
-"""The guard: what was found is kept only if it helps on points that it was not searched on."""
+"""The guard: what was found is kept only if it helps on points that it was not searched on.
+
+Six such points alone are often wrong: where a setting's images differ much, the six may be among
+those that it does not help.  So where few numbers were searched, the search points speak too.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +17,11 @@ from ..solvers.plan import make_plan
 from ..solvers.run import run_plan
 from ..solvers.step import Settings, Step
 from .cell import Cell
-from .schedule import RatioSchedule, geometric_mean_ratio, settings_of
+from .schedule import RatioSchedule, settings_of
 from .task import Finals
 
+#: Where the check points lose more than this, the search points have no say.
+WORST_CHECK = 1.25
 #: Stands for an infinite error in reports, which hold finite numbers alone.
 _INFINITE = 1e30
 
@@ -55,8 +61,6 @@ def checked(cell: Cell, result: RatioSchedule) -> RatioSchedule:
     if task.finals is not None:
         task.finals(finals)
     assert result.report is not None
-    gain = geometric_mean_ratio(found, plain)
-    better = gain is not None and math.isfinite(gain) and gain < 1.0
     report = replace(
         result.report,
         check_calls=model.calls,
@@ -64,8 +68,10 @@ def checked(cell: Cell, result: RatioSchedule) -> RatioSchedule:
         errors=found,
         errors_plain=plain,
         errors_dpmpp_2m=dpmpp_2m,
-        verdict="better" if better else "not better",
     )
+    gain, estimate = report.gain, report.estimate
+    better = gain is not None and estimate is not None and estimate < 1.0 and gain < WORST_CHECK
+    report = replace(report, verdict="better" if better else "not better")
     if better:
         return replace(result, report=report)
     what = "the learned steps" if result.learned is not None else "compensation"

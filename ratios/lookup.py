@@ -67,8 +67,8 @@ def choose(library: Iterable[Entry], run: Run) -> Choice:
     those of its schedule family or a part of them.  Learned steps serve whole runs alone, over
     their grid or over the learned sigmas.  One that was made with the same LoRA comes before
     others, then one of the same latent size, then the one that left least of the error
-    (``report.gain``; ratios that were not checked, or kept at 1, count as 1), then the first in the
-    library, which is the newest.
+    (``report.estimate``; ratios that were not checked, or kept at 1, count as 1), then the first in
+    the library, which is the newest.
     """
     here = run.identity
     if here.fingerprint is None:
@@ -238,7 +238,7 @@ def _gain(found: RatioSchedule | CPR) -> float:
         return math.prod(map(_gain, found.fitted)) ** (1.0 / max(len(found.fitted), 1))
     if not found.active or found.report is None:
         return 1.0
-    return 1.0 if found.report.gain is None else found.report.gain
+    return 1.0 if found.report.estimate is None else found.report.estimate
 
 
 def _differences(there: Identity, here: Identity) -> list[str]:

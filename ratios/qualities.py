@@ -180,7 +180,7 @@ def most_work(task: Task, grid: Grid) -> int:
         family = StepFamily(grid.sigmas, task.schedule, task.settings, HISTORY)
         rounds = _rounds(steps) * (jacobian_calls(family, steps) + 3 * steps)
         return (rounds + (_CONFIRMED + 3) * steps) * task.points + check
-    return greedy + check
+    return greedy + check + (steps * task.points if task.check else 0)
 
 
 def _rounds(steps: int) -> int:
@@ -199,7 +199,7 @@ def _greedy(cell: Cell, settings: Settings, grid: Grid) -> Found:
         cell.trajectory.sketch,
         task.held_back,
     )
-    return Found(settings, found.ratios, None, found.losses, found.losses_plain)
+    return Found(settings, found.ratios, None, found.losses, found.losses_plain, found.errors)
 
 
 def _loss(cell: Cell, runs: Runs) -> Loss:

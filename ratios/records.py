@@ -296,7 +296,9 @@ def _first_report(name: str, value: Any) -> Report:
 
 def _report(name: str, value: Any) -> Report:
     numbers = _list_of(_number)
-    kinds: dict[Any, Check] = {"int": _whole(0, 10**9), "bool": _flag}
+    kinds: dict[Any, Check] = {
+        "int": _whole(0, 10**9), "bool": _flag, "float | None": _optional(_number),
+    }  # fmt: skip
     checks: dict[str, Check] = {
         field.name: kinds.get(field.type, numbers)
         for field in fields(Report)

@@ -14,6 +14,8 @@ from .warp import Warp
 
 #: Of ratios that no calibration of the model is behind (:mod:`ratios.prior`).
 PRIOR = "prior"
+#: What a seed counts that ratios were searched on beside one that they were not.
+SEARCHED_COUNT = 0.5
 ORIGINS = ("calibrated", "predicted", "imported", PRIOR)
 VERDICTS = ("better", "not better", "unchecked")
 #: What a calibration may change, from the paper's ratios to all of a step.
@@ -63,7 +65,8 @@ class Report:
     ``check_calls`` count batched model calls; :attr:`calls` counts them times the points in them.
     Where some of them took a part of the points, those two are rounded, and ``search_work`` and
     ``reference_work`` are the calls times their points (else 0).  ``reused_reference``: that of an
-    earlier calibration served too.
+    earlier calibration served too.  ``search_gain`` is :attr:`gain` on the search points, where few
+    numbers were searched on them.
     The errors are of the final latents, one a check point, mean square over the elements, against
     the reference: with the ratios found, with none, and of DPM-Solver++(2M) on the same sigmas.
     """
@@ -83,6 +86,7 @@ class Report:
     search_work: int = 0
     reference_work: int = 0
     reused_reference: bool = False
+    search_gain: float | None = None
 
     @property
     def calls(self) -> dict[str, int]:
@@ -103,6 +107,17 @@ class Report:
     def gain(self) -> float | None:
         """Geometric mean over the check points of error over error without compensation."""
         return geometric_mean_ratio(self.errors, self.errors_plain)
+
+    @property
+    def estimate(self) -> float | None:
+        """What the gain is taken to be on any seed: that of the check points and, where there is
+        one, that of the search points, each of which counts half of a check point."""
+        gain, searched = self.gain, self.search_gain
+        if gain is None or searched is None or min(gain, searched) <= 0.0:
+            return gain
+        beside = SEARCHED_COUNT * self.points
+        total = self.check_points * math.log(gain) + beside * math.log(searched)
+        return math.exp(total / (self.check_points + beside))
 
     @property
     def gain_over_dpmpp_2m(self) -> float | None:

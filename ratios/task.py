@@ -84,7 +84,7 @@ class Task:
         first_corrector: bool = True,
         corrector: bool | None = None,
         langevin: Langevin | None = None,
-        loss: str = "relative",
+        loss: str = "balanced",
         held_back: float = HELD_BACK,
         quality: str = "paper",
         stock: Stock | None = None,

@@ -79,9 +79,13 @@ def _gain(report: Report, base: str) -> list[str]:
         f"{round((report.share_worse or 0.0) * report.check_points)} of "
         f"{report.check_points} got worse"
     ]
+    if report.search_gain is not None:
+        searched = f"{report.points} search seed{'' if report.points == 1 else 's'}"
+        together = f"; together, these counted half, {report.estimate or 0.0:.2f}"
+        lines.append(f"error on the {searched}: {report.search_gain:.2f}{together}")
     if report.verdict == "not better":
         found = "  ".join(f"{ratio:.3f}" for ratio in report.found)
-        lines.append(f"not better than {base} there, so the ratios stay 1 (found: {found})")
+        lines.append(f"not better than {base}, so the ratios stay 1 (found: {found})")
     return lines
 
 

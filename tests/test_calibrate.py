@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
 import torch
-from dc_solver.ratios import RatioSchedule, calibrate, calibrate_grid
+from dc_solver.ratios import RatioSchedule, Report, calibrate, calibrate_grid
 from dc_solver.ratios.points import Chunk, PointModel, Tally
 from dc_solver.ratios.reference import reference_sigmas
 from dc_solver.ratios.trajectory import Trajectory
@@ -557,3 +558,37 @@ def test_nothing_of_the_callers_is_written_to() -> None:
     for tensor, (value, version) in zip((x, sigmas), before):
         assert torch.equal(tensor, value)
         assert tensor._version == version
+
+
+def report_of(gain: float, searched: float | None, check: int = 6) -> Report:
+    return Report(
+        points=10, check_points=check, errors=(gain,) * check, errors_plain=(1.0,) * check,
+        search_gain=searched,
+    )  # fmt: skip
+
+
+def test_the_estimate_counts_a_search_seed_half() -> None:
+    assert report_of(0.8, None).estimate == report_of(0.8, None).gain == pytest.approx(0.8)
+    expected = math.exp((6 * math.log(1.1) + 5 * math.log(0.7)) / 11)
+    assert report_of(1.1, 0.7).estimate == pytest.approx(expected)
+    assert report_of(0.9, 0.9).estimate == pytest.approx(0.9)
+    assert report_of(0.0, 0.5).estimate == pytest.approx(0.0, abs=1e-9)
+    assert Report(search_gain=0.5).estimate is None
+
+
+@pytest.mark.parametrize("kind", ["vp", "flow"])
+def test_the_gain_on_the_search_points_is_that_of_whole_runs(kind: str) -> None:
+    problem, x, schedule = Mixture(kind), points(kind, 9), schedule_of(kind)
+    report = calibrate(problem, x, GRIDS[kind], schedule=schedule, check=3).report
+    assert report is not None and report.search_gain is not None
+
+    def final(sigmas: Sequence[float], **how: Any) -> torch.Tensor:
+        return sample(problem, x[:6], sigmas, schedule=schedule, disable=True, **how)
+
+    fine, _ = reference_sigmas(GRIDS[kind], schedule, 300)
+    exact = final(fine, solver="unipc", order=3)
+    logs = [
+        (state - exact).square().mean(dim=1).log()
+        for state in (final(GRIDS[kind], ratios=report.found), final(GRIDS[kind], solver="unipc"))
+    ]
+    assert report.search_gain == pytest.approx(float((logs[0] - logs[1]).mean().exp()), rel=0.05)

@@ -285,7 +285,11 @@ BAD_CALIBRATE: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "check": ({"check": 3}, ValueError, "check: expected 0 to 2 of the 3 points, got 3"),
     "check negative": ({"check": -1}, ValueError, "check: expected 0 to 2 .* got -1"),
     "chunk": ({"chunk": 0}, ValueError, "chunk: expected 1 or more points, got 0"),
-    "loss": ({"loss": "huber"}, ValueError, "loss: expected one of relative, mean, got 'huber'"),
+    "loss": (
+        {"loss": "huber"},
+        ValueError,
+        "loss: expected one of balanced, .*, got 'huber'",
+    ),
     "reference_calls": ({"reference_calls": 0}, ValueError, "reference_calls: .* got 0"),
     "identity": (
         {"checkpoint": "x", "owner": "y"},
@@ -352,7 +356,11 @@ BAD_GRID: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "model": ({"model": lambda cfg: cfg}, TypeError, "model: expected a function .* got float"),
     "check": ({"check": 3}, ValueError, "check: expected 0 to 2 of the 3 points, got 3"),
     "identity": ({"checkpoint": "x"}, TypeError, "unknown argument checkpoint"),
-    "loss": ({"loss": None}, ValueError, "loss: expected one of relative, mean, got None"),
+    "loss": (
+        {"loss": None},
+        ValueError,
+        "loss: expected one of balanced, .*, got None",
+    ),
 }
 
 

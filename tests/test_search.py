@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from dc_solver.ratios import calibrate
+from dc_solver.ratios.greedy import LOSSES
 from dc_solver.ratios.search import BOUNDS, MOST_TRIES, VectorSearch, closed_form
 from dc_solver.solvers import Schedule, sample
 from dc_solver.solvers.grid import make_grid
@@ -152,7 +153,7 @@ def states_after(
 @pytest.mark.parametrize(
     ("solver", "corrector"), [("dc_solver", True), ("dpmpp_2m", False)], ids=["uni", "2m"]
 )
-@pytest.mark.parametrize("loss", ["mean", "relative"])
+@pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("kind", ["vp", "flow"])
 def test_each_calibrated_ratio_is_the_best_of_a_dense_scan(
     kind: str, loss: str, solver: str, corrector: bool
@@ -197,7 +198,7 @@ def test_each_calibrated_ratio_is_the_best_of_a_dense_scan(
             return (state - target).square().mean(dim=1)
 
         plain = distances(1.0)
-        weights = 1.0 / plain if loss == "relative" else torch.ones_like(plain)
+        weights = plain ** -{"relative": 1.0, "balanced": 0.5, "mean": 0.0}[loss]
         if step < 2:
             assert ratio == 1.0
         else:
