@@ -331,5 +331,5 @@ def test_ratios_of_learned_steps_are_not_set_by_hand() -> None:
 
 
 def test_learned_steps_are_no_part_of_a_regression() -> None:
-    with pytest.raises(ValueError, match=r"paper, ratios\+ or schedule, got learned .*full for 6"):
+    with pytest.raises(ValueError, match=r"learned steps with the warp .*full for 6"):
         fit_cpr([replace(learned("vp"), cfg=3.0)])

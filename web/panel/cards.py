@@ -71,6 +71,8 @@ def _errors(found: RatioSchedule, report: Report) -> str:
     bars = [(base_of(found), 1.0)]
     bars += [(kept if found.active else "ratios found, not kept", gain)]
     bars += [("DPM-Solver++(2M)", gain / over_2m)] if over_2m else []
+    searched = report.search_gain
+    bars += [("on the search seeds", searched)] if searched is not None else []
     longest = max(error for _, error in bars)
     rows = "".join(
         f"<tr><th scope='row'>{name}</th><td><i style='width:{100 * error / longest:.1f}%'></i>"

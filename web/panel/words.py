@@ -52,7 +52,7 @@ def origin(found: RatioSchedule | CPR) -> str:
 
 
 def gain(found: RatioSchedule | CPR) -> str:
-    """What it gained on held-out seeds: ``0.88 of UniPC's error``."""
+    """What it gains (:attr:`ratios.Report.estimate`): ``0.88 of UniPC's error``."""
     if isinstance(found, RatioSchedule):
         return _gain_of_one(found)
     gains = [gain for schedule in found.fitted if (gain := gain_of(schedule)) is not None]
@@ -64,10 +64,10 @@ def gain(found: RatioSchedule | CPR) -> str:
 
 
 def gain_of(found: RatioSchedule) -> float | None:
-    """The error on held-out seeds where that without ratios is 1; None where nobody looked."""
-    if found.report is None or found.report.gain is None:
+    """The error where that without ratios is 1; None where nobody looked."""
+    if found.report is None or found.report.estimate is None:
         return None
-    return found.report.gain if found.active else 1.0
+    return found.report.estimate if found.active else 1.0
 
 
 def day(seconds: float) -> str:
@@ -94,9 +94,9 @@ def _gain_of_one(found: RatioSchedule) -> str:
         return "imported" if found.origin == "imported" else "unchecked"
     if report.verdict == "not better":
         return "kept at 1"
-    if report.gain is None:
+    if report.estimate is None:
         return "unchecked"
-    return f"{report.gain:.2f} of {base_of(found)}'s error"
+    return f"{report.estimate:.2f} of {base_of(found)}'s error"
 
 
 def _model(identity: Identity) -> str:
