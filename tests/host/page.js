@@ -119,6 +119,14 @@ window.dc = {
     load.connect(1, dc.add("DCSolverPredictRatios", (width ?? 360) + 100, 60, width), 0);
   }),
 
+  // How far a chart reaches below its node on the canvas, in pixels.
+  below: (kind) => {
+    const { pos, size } = dc.node(kind);
+    const { ds, canvas } = app.canvas;
+    const bottom = canvas.getBoundingClientRect().top + (pos[1] + size[1] + ds.offset[1]) * ds.scale;
+    return dc.chart(kind).getBoundingClientRect().bottom - bottom;
+  },
+
   lone: (file) => dc.open(() => {
     const load = dc.add("DCSolverLoadRatios", 40, 60);
     load.widgets.find((widget) => widget.name === "file").value = file;

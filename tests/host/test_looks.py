@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from browser import CPR, FITTED, PREDICT, Front
+from browser import CPR, FITTED, LOAD, PREDICT, Front
 
 LOCALES = Path(__file__).resolve().parents[2] / "locales"
 
@@ -59,6 +59,8 @@ def test_both_themes_are_readable(front: Front, palette: str, vue: bool) -> None
             ".some((e) => e.scrollWidth > e.clientWidth + 1)"
         )
         assert not cut, "something does not fit"
+        if not vue:
+            front.until(f"dc.below('{LOAD}') <= 1")
     front.js(f"dc.move('{PREDICT}', 'steps', 12), dc.move('{PREDICT}', 'cfg', 9)")
     front.until(f"dc.drawn('{PREDICT}').outside")
     front.picture(f"{name}-outside")

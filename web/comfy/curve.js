@@ -121,8 +121,10 @@ class Curve extends Box {
   }
 
   say(sentence, badEdits = false) {
+    const grows = !this.chart.answer && !this.chart.said;
     this.badEdits = badEdits;
     this.chart.say(sentence, badEdits);
+    if (grows) growToFit(this.node);
   }
 
   draw(answer, editable) {
