@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -55,21 +56,29 @@ class Reference:
         return math.isfinite(self.log_apart) and self.trajectory.finite
 
 
-def resolutions_for(calls: Callable[[int], int], steps: int) -> tuple[int, Sequence[int]]:
-    """The rough reference and the levels that tell how exact they are for a student of ``steps``.
+class Resolutions(NamedTuple):
+    """The calls of the rough reference, and of the levels that are tried after it."""
+
+    rough: int
+    levels: Sequence[int]
+
+
+def resolutions_for(calls: Callable[[int], int], steps: int) -> Resolutions:
+    """Those that tell how exact they are for a student of ``steps``.
 
     ``calls`` says how many calls a reference comes to for which so many are asked.
     """
     rough = max(ROUGH, _ROUGH_STEPS * steps)
     least = max(_LEVEL_STEPS * steps, _FINER * calls(rough))
-    return rough, [level for level in LEVELS if calls(level) >= least] or LEVELS[-1:]
+    levels = [level for level in LEVELS if calls(level) >= least]
+    return Resolutions(rough, levels or LEVELS[-1:])
 
 
 def fine_enough(
     make: Make,
     student: torch.Tensor,
     share: float,
-    resolutions: tuple[int, Sequence[int]],
+    resolutions: Resolutions,
     known: Reference | None = None,
 ) -> Reference:
     """The first level whose error is at most ``share`` of the student's.
@@ -78,17 +87,16 @@ def fine_enough(
         make: runs a reference.
         student: final states of the student on the first :data:`PROBES` points.
         share: of the mean square error, in the geometric mean over those points.
-        resolutions: the rough one and the levels (:func:`resolutions_for`).
+        resolutions: see :func:`resolutions_for`.
         known: the finest reference of these points so far; where it does not do, the next level
             is compared with it.
     """
     if known is not None and known.share(student) <= share:
         return known
-    rough, levels = resolutions
     probes = len(student)
-    coarse = make(rough, probes) if known is None else known.trajectory
+    coarse = make(resolutions.rough, probes) if known is None else known.trajectory
     found = known
-    for calls in levels:
+    for calls in resolutions.levels:
         if known is not None and calls <= known.asked:
             continue
         fine = make(calls, None)

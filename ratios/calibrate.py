@@ -3,7 +3,6 @@ them, without gradients."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,14 +14,13 @@ from ..solvers.calls import Model
 from ..solvers.grid import Grid
 from ..solvers.inputs import check_state
 from .cell import Cell, Found
-from .families import plain_course
 from .greedy import HELD_BACK
-from .guard import checked
+from .guard import checked, search_gain
 from .points import ExtraArgs, Tally
 from .qualities import most_work, quality_of, search
 from .reference_run import ReferenceRun
 from .references import References
-from .schedule import RatioSchedule, Report, geometric_mean_ratio, settings_of
+from .schedule import RatioSchedule, Report, settings_of
 from .task import ShowFinals, Stock, Task
 
 Progress = Callable[[int, int], None]
@@ -227,13 +225,12 @@ def _scale(
 ) -> list[RatioSchedule]:
     """The calibrations of every grid at one guidance scale, over one reference."""
     trajectory, work = reference.run(model, tally)
-    reused = reference.reused
     results = []
     for k, grid in enumerate(grids):
         end = tally.done + most_work(task, grid)
         cell = Cell(task, model, grid, trajectory, tally)
         found = search(cell)
-        searched = _search_gain(cell, found) if task.check else None
+        gain = search_gain(cell, found) if task.check else None
         result = RatioSchedule(
             ratios=found.ratios,
             learned=found.learned,
@@ -243,26 +240,12 @@ def _scale(
             cfg=cfg,
             **settings_of(replace(found.settings, dc_order=found.settings.dc_order or 2)),
             identity=task.identity,
-            report=_report(task, found, cell.work, work if k == 0 else 0, reused, searched),
+            report=_report(task, found, cell.work, work if k == 0 else 0, reference.reused, gain),
             notes=found.notes,
         )
         results.append(checked(cell, result) if task.check else result)
         tally.add(max(end - tally.done, 0))
     return results
-
-
-def _search_gain(cell: Cell, found: Found) -> float | None:
-    """What the greedy ratios gained on the search points, on the given grid; one run without them.
-
-    None for other searches: they have enough numbers to fit ten points far better than others.
-    """
-    if quality_of(cell.task, cell.grid) != "paper" or all(r == 1.0 for r in found.ratios):
-        return None
-    runs = cell.runs()
-    plain = runs.run(plain_course(cell.grid.sigmas, cell.task.schedule, cell.plain))
-    squares = runs.residual(plain).square().mean(dim=1)
-    gain = geometric_mean_ratio(found.errors, squares.tolist())
-    return gain if gain is not None and math.isfinite(gain) else None
 
 
 def _report(
@@ -271,7 +254,7 @@ def _report(
     search_work: int,
     reference_work: int,
     reused: bool,
-    search_gain: float | None,
+    gain: float | None,
 ) -> Report:
     """The report before the check; work is calls x points."""
     everyone = task.points + task.check
@@ -285,5 +268,5 @@ def _report(
         reused_reference=reused,
         points=task.points,
         found=found.ratios,
-        search_gain=search_gain,
+        search_gain=gain,
     )

@@ -16,8 +16,10 @@ from ..solvers.learned import learned_plan
 from ..solvers.plan import make_plan
 from ..solvers.run import run_plan
 from ..solvers.step import Settings, Step
-from .cell import Cell
-from .schedule import RatioSchedule, settings_of
+from .cell import Cell, Found
+from .families import plain_course
+from .qualities import quality_of
+from .schedule import RatioSchedule, geometric_mean_ratio, settings_of
 from .task import Finals
 
 #: Where the check points lose more than this, the search points have no say.
@@ -84,3 +86,17 @@ def checked(cell: Cell, result: RatioSchedule) -> RatioSchedule:
         report=report,
         notes=(f"{what} did not help on the check seeds: the ratios stay 1",),
     )
+
+
+def search_gain(cell: Cell, found: Found) -> float | None:
+    """What the greedy ratios gained on the search points, on the given grid; one run without them.
+
+    None for other searches: they have enough numbers to fit ten points far better than others.
+    """
+    if quality_of(cell.task, cell.grid) != "paper" or all(r == 1.0 for r in found.ratios):
+        return None
+    runs = cell.runs()
+    plain = runs.run(plain_course(cell.grid.sigmas, cell.task.schedule, cell.plain))
+    squares = runs.residual(plain).square().mean(dim=1)
+    gain = geometric_mean_ratio(found.errors, squares.tolist())
+    return gain if gain is not None and math.isfinite(gain) else None

@@ -162,8 +162,6 @@ def _prediction(found: RatioSchedule | CPR, run: Run, whole: bool) -> RatioSched
         if grid is None:
             continue
         predicted = replace(found.predict(count, run.cfg), sigmas=tuple(grid))
-        if whole:  # perhaps a run over the steps that it moves to
-            predicted = laid_over(predicted, grid, run.schedule)
         fitted = _fitted(predicted, run, whole, SAME_POINT)
         if fitted is not None:
             return fitted
@@ -171,13 +169,14 @@ def _prediction(found: RatioSchedule | CPR, run: Run, whole: bool) -> RatioSched
 
 
 def _fitted(known: RatioSchedule, run: Run, whole: bool, within: float) -> RatioSchedule | None:
-    """The ratios where the run is over their sigmas, or over a part of them long enough to act."""
+    """The ratios where the run is over their sigmas or those that they move to, or over a part of
+    them long enough to act."""
     if known.sigmas is None or (len(known.sigmas) == len(run.sigmas)) != whole:
         return None
     if whole:
-        fits = whole_run(known, run.sigmas, run.schedule, within)
-        over = laid_over(known, run.sigmas, run.schedule) if fits else None
-        return over if over is None or over.moves_steps == known.moves_steps else None
+        over = laid_over(known, known.sigmas, run.schedule)
+        kept = over.moves_steps == known.moves_steps
+        return over if kept and whole_run(over, run.sigmas, run.schedule, within) else None
     if known.moves_steps or run.steps <= known.dc_order:
         return None
     place = place_of(run.sigmas, known.sigmas, run.schedule, within)

@@ -35,7 +35,7 @@ class ReferenceRun:
         self._everyone = range(task.points + task.check)
         self._probes = self._everyone[:PROBES]
         self._finest = max(grids, key=lambda grid: grid.steps)
-        self._rough, self._levels = resolutions_for(self._calls, self._finest.steps)
+        self._resolutions = resolutions_for(self._calls, self._finest.steps)
         self._key = None if task.references is None else _key(task, self._wanted, cfg)
         self._known = self._find()
 
@@ -54,8 +54,9 @@ class ReferenceRun:
         student = self._finest.steps * len(self._probes)
         if self._known is not None:
             return student
-        first, rough = self._calls(self._levels[0]), self._calls(self._rough)
-        return first * everyone + rough * len(self._probes) + student
+        rough, levels = self._resolutions
+        probes = self._calls(rough) * len(self._probes)
+        return self._calls(levels[0]) * everyone + probes + student
 
     def run(self, model: Model, tally: Tally) -> tuple[Trajectory, int]:
         """The reference, and the calls x points that were made for it.
@@ -68,7 +69,7 @@ class ReferenceRun:
         def make(calls: int, points: int | None) -> Trajectory:
             nonlocal work
             here = self._everyone if points is None else self._everyone[:points]
-            if calls > self._levels[0] and task.reference_calls is None:
+            if calls > self._resolutions.levels[0] and task.reference_calls is None:
                 tally.expect(calls * len(here))
             made = Trajectory(
                 task.point_model(model, here, tally), task.start[: len(here)], self._wanted,
@@ -83,8 +84,7 @@ class ReferenceRun:
             course = plain_course(self._finest.sigmas, task.schedule, task.settings)
             student = runs.run(course).final
             work += runs.model.calls * len(self._probes)
-            wanted = (self._rough, self._levels)
-            found = fine_enough(make, student, task.reference_share, wanted, self._known)
+            found = fine_enough(make, student, task.reference_share, self._resolutions, self._known)
         else:
             asked = task.reference_calls
             found = self._known or Reference(make(asked, None), asked)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Hashable
 from functools import cache
-from threading import Lock
+from threading import RLock
 
 from .accuracy import Reference
 
@@ -30,7 +30,7 @@ class References:
         self._most = most
         self._most_bytes = most_bytes
         self._kept: OrderedDict[Hashable, Reference] = OrderedDict()
-        self._lock = Lock()
+        self._lock = RLock()
 
     def find(self, key: Hashable) -> Reference | None:
         """The reference of a key, which is then the newest."""
@@ -50,7 +50,7 @@ class References:
             self._kept.pop(key, None)
             self._kept[key] = reference
             self._drop_gone()
-            while len(self._kept) > self._most or self._bytes() > self._most_bytes:
+            while len(self._kept) > self._most or self.nbytes > self._most_bytes:
                 self._kept.popitem(last=False)
 
     def _drop_gone(self) -> None:
@@ -61,10 +61,7 @@ class References:
     def nbytes(self) -> int:
         """The bytes of all that is kept."""
         with self._lock:
-            return self._bytes()
-
-    def _bytes(self) -> int:
-        return sum(reference.trajectory.nbytes for reference in self._kept.values())
+            return sum(reference.trajectory.nbytes for reference in self._kept.values())
 
     def __len__(self) -> int:
         with self._lock:

@@ -66,11 +66,11 @@ def _learned(learned: LearnedSteps) -> list[str]:
 
 
 def _gain(report: Report, base: str) -> list[str]:
-    """How much better than the solver without ratios, on seeds that were not searched on."""
+    """How much better than the solver without ratios, above all on seeds not searched on."""
     if report.gain is None:
         return ["error: not checked on other seeds"]
     before, after = _rms(report.errors_plain), _rms(report.errors)
-    seeds = f"{report.check_points} check seed{'' if report.check_points == 1 else 's'}"
+    seeds = _seeds(report.check_points, "check")
     other = SOLVERS["dpmpp_2m"].label
     beside = f", {report.gain_over_dpmpp_2m or 0.0:.2f} of {other}'s on the same sigmas"
     lines = [
@@ -80,13 +80,17 @@ def _gain(report: Report, base: str) -> list[str]:
         f"{report.check_points} got worse"
     ]
     if report.search_gain is not None:
-        searched = f"{report.points} search seed{'' if report.points == 1 else 's'}"
         together = f"; together, these counted half, {report.estimate or 0.0:.2f}"
+        searched = _seeds(report.points, "search")
         lines.append(f"error on the {searched}: {report.search_gain:.2f}{together}")
     if report.verdict == "not better":
         found = "  ".join(f"{ratio:.3f}" for ratio in report.found)
         lines.append(f"not better than {base}, so the ratios stay 1 (found: {found})")
     return lines
+
+
+def _seeds(count: int, purpose: str) -> str:
+    return f"{count} {purpose} seed{'' if count == 1 else 's'}"
 
 
 def _rms(errors: Sequence[float]) -> float:

@@ -92,6 +92,8 @@ reports = st.builds(
     errors_dpmpp_2m=numbers,
     found=numbers,
     verdict=st.sampled_from(["better", "not better", "unchecked"]),
+    reused_reference=st.booleans(),
+    search_gain=st.one_of(st.none(), finite),
 )
 solver_settings = st.fixed_dictionaries(
     {
@@ -471,7 +473,8 @@ def test_learned_steps_in_a_regression_are_refused() -> None:
         arrays["fitted.0.learned.sigmas"] = np.array(SCHEDULE.sigmas)
         arrays["fitted.0.learned.inputs"] = np.array(SCHEDULE.sigmas)[:-1]
 
-    with pytest.raises(ValueError, match=r"learned steps with the warp that made them"):
+    words = "fitted: expected ratios, or learned steps with the warp that made them, got those of"
+    with pytest.raises(ValueError, match=words):
         parse(rebuilt(REGRESSION, edit))
 
 

@@ -288,7 +288,7 @@ BAD_CALIBRATE: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "loss": (
         {"loss": "huber"},
         ValueError,
-        "loss: expected one of balanced, .*, got 'huber'",
+        "loss: expected one of balanced, relative, mean, got 'huber'",
     ),
     "reference_calls": ({"reference_calls": 0}, ValueError, "reference_calls: .* got 0"),
     "identity": (
@@ -353,13 +353,18 @@ BAD_GRID: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "no grid": ({"grids": []}, ValueError, "expected one grid and one CFG or more, got 0 and 1"),
     "no cfg": ({"cfgs": []}, ValueError, "expected one grid and one CFG or more, got 1 and 0"),
     "rising": ({"grids": [SIGMAS, [1.0, 2.0]]}, ValueError, "expected a falling grid"),
+    "ends": (
+        {"grids": [[5.0, 2.0, 0.0], [5.0, 1.0, 0.5]]},
+        ValueError,
+        r"grids: expected all to end at the same sigma.*got \[0\.0, 0\.5\]",
+    ),
     "model": ({"model": lambda cfg: cfg}, TypeError, "model: expected a function .* got float"),
     "check": ({"check": 3}, ValueError, "check: expected 0 to 2 of the 3 points, got 3"),
     "identity": ({"checkpoint": "x"}, TypeError, "unknown argument checkpoint"),
     "loss": (
         {"loss": None},
         ValueError,
-        "loss: expected one of balanced, .*, got None",
+        "loss: expected one of balanced, relative, mean, got None",
     ),
 }
 

@@ -11,14 +11,14 @@ import torch
 from dc_solver.demo import emoji
 from dc_solver.demo.experiment import Experiment
 from dc_solver.ratios import QUALITIES, RatioSchedule, Report, calibrate, calibrate_grid
-from dc_solver.ratios.accuracy import LEVELS, ROUGH, fine_enough, resolutions_for
+from dc_solver.ratios.accuracy import LEVELS, ROUGH, Resolutions, fine_enough, resolutions_for
 from dc_solver.ratios.families import RatioFamily, StepFamily, WarpFamily, plain_course
 from dc_solver.ratios.least_squares import fit
 from dc_solver.ratios.points import Chunk, PointModel, Tally
 from dc_solver.ratios.qualities import SEARCHES
 from dc_solver.ratios.reference import reference_sigmas
 from dc_solver.ratios.refine import jacobian_calls, refine
-from dc_solver.ratios.runs import Loss, Runs, Sketch
+from dc_solver.ratios.runs import Loss, Runs, Sketch, log_error
 from dc_solver.ratios.text import describe_ratios
 from dc_solver.ratios.trajectory import Trajectory
 from dc_solver.ratios.warp import Warp, angle, sigma_at_angle, warped
@@ -189,7 +189,7 @@ def test_the_reference_is_as_fine_as_it_has_to_be(share: float, levels: int) -> 
 
     course = plain_course(GRIDS["vp"], schedule, Settings())
     student = runs_of(Mixture(), x[:4], x[:4]).run(course).final
-    found = fine_enough(make, student, share, (ROUGH, LEVELS))
+    found = fine_enough(make, student, share, Resolutions(ROUGH, LEVELS))
     trajectory, estimate = found.trajectory, found.share(student)
     assert asked == [(ROUGH, 4), *((calls, 6) for calls in LEVELS[:levels])]
     assert (estimate <= share) == (levels == 1)
@@ -216,18 +216,18 @@ def test_a_student_of_many_steps_does_not_pass_for_a_reference(scheduler: str, s
     def make(calls: int, count: int | None) -> Trajectory:
         return Trajectory(point_model(guided, 4), x, sigmas, schedule, calls)
 
-    rough, levels = resolutions_for(
+    resolutions = resolutions_for(
         lambda calls: len(reference_sigmas(sigmas, schedule, calls)[0]) - 1, steps
     )
     student = runs_of(guided, x, x).run(plain_course(sigmas, schedule, Settings())).final
-    found = fine_enough(make, student, 1.0, (rough, levels))
+    found = fine_enough(make, student, 1.0, resolutions)
     truth = make(200, None).final
     off = (found.trajectory.final - truth).square().flatten(1).mean(dim=1).log().mean().exp()
     error = (student - truth).square().flatten(1).mean(dim=1).log().mean().exp()
     assert float(off / error) < 0.1
     assert found.trajectory.calls >= 2.8 * steps
     if steps == 5:
-        assert (rough, levels[0]) == (ROUGH, LEVELS[0])
+        assert (resolutions.rough, resolutions.levels[0]) == (ROUGH, LEVELS[0])
 
 
 # The whole
@@ -291,6 +291,37 @@ def test_odd_grids_get_what_they_can(quality: str, grid: tuple[float, ...]) -> N
     )
     assert found.steps == len(grid) - 1
     assert all(math.isfinite(ratio) for ratio in found.ratios)
+    unmovable = len(grid) == 2 or any(a == b for a, b in zip(grid, grid[1:]))
+    assert (found.quality == "paper") == unmovable, "a file says what its ratios are"
+
+
+def test_a_run_that_is_not_finite_is_never_the_best() -> None:
+    broken = torch.tensor([[1.0, 2.0], [math.nan, 1.0]], dtype=torch.float64)
+    assert log_error(broken) == math.inf
+    for exponent in (0.0, 1.0):
+        assert Loss(torch.ones(2, 2), exponent)(broken) == math.inf
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 9.0])
+def test_a_warp_that_cannot_be_is_no_run(value: float) -> None:
+    family = WarpFamily(GRIDS["vp"], schedule_of("vp"), Settings(), Warp())
+    assert family.course(np.array([value, 0.0])) is None
+    assert family.course(np.array([0.0, 0.0])) is not None
+
+
+def test_a_difference_that_is_not_finite_leaves_the_run_it_starts_from() -> None:
+    """The first run is whole, and those that move its steps are not."""
+    schedule, x = schedule_of("vp"), points("vp", 4)
+
+    def model(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        known = any(abs(float(sigma[0]) - own) < 1e-9 for own in GRIDS["vp"])
+        return Mixture()(x, sigma) * (1.0 if known else math.nan)
+
+    runs = runs_of(model, x, Mixture()(x, torch.full((4,), 1e-3, dtype=torch.float64)))
+    family = WarpFamily(GRIDS["vp"], schedule, Settings(), Warp())
+    plain = runs.residual(runs.run(plain_course(GRIDS["vp"], schedule, Settings())))
+    found = refine(runs, family, np.zeros(2), 3, Loss(plain, 1.0))
+    assert found.values.tolist() == [0.0, 0.0] and math.isfinite(found.loss)
 
 
 @pytest.mark.parametrize("quality", BEYOND)

@@ -61,9 +61,8 @@ def _against_authors(cells: Cells) -> Iterator[Demand]:
     else:
         means = [against(a.result.errors, b).geometric_mean for a, b, _ in pairs]
         share = share_within(means, 1.02)
-        planned = _planned(AUTHORS, STEPS)
-        figure = f"{share:.0%} of {_of(len(means), planned)}, worst {max(means):.3f}"
-        yield Demand(text, figure, share >= MOST, len(means) >= planned)
+        figure = f"{share:.0%} of {{}}, worst {max(means):.3f}"
+        yield _over(text, figure, share >= MOST, len(means), _planned(AUTHORS, STEPS))
         shares = [line.result.cost / cost for line, _, cost in pairs]
         yield Demand(costs, f"{max(shares):.3f} at most", max(shares) <= 0.2)
     yield _cost(cells, PAPER, 90)
@@ -84,13 +83,12 @@ def _most(cells: Cells, mode: str, yardstick: str, figure: str, limit: float, wh
     summary = summarise(cells.lines(mode, FEW_STEPS), yardstick)
     if summary is None:
         return _missing(text)
-    value, planned = float(getattr(summary, figure)), _planned(mode)
-    told = f"{value:.3f} over {_of(summary.cells, planned)} cells"
-    everywhere = len(MODELS) * len(CFGS) * len(FEW_STEPS) * len(entries()[mode].schedulers)
+    value, planned, everywhere = float(getattr(summary, figure)), _planned(mode), _planned(PAPER)
+    told = f"{value:.3f} over {{}} cells"
     if planned < everywhere:
         silent = value ** (planned / everywhere)
         told += f"; {silent:.3f} with those that it is not for as 1"
-    return Demand(text, told, value <= limit, summary.cells >= planned)
+    return _over(text, told, value <= limit, summary.cells, planned)
 
 
 def _cost(cells: Cells, mode: str, limit: float) -> Demand:
@@ -105,9 +103,8 @@ def _safe(cells: Cells, mode: str) -> Demand:
     if not means:
         return _missing(text)
     share = share_within(means, 1.03)
-    planned = _planned(mode)
-    figure = f"{share:.0%} of {_of(len(means), planned)}, worst {max(means):.3f}"
-    return Demand(text, figure, share >= MOST, len(means) >= planned)
+    figure = f"{share:.0%} of {{}}, worst {max(means):.3f}"
+    return _over(text, figure, share >= MOST, len(means), _planned(mode))
 
 
 def _worst(cells: Cells, mode: str, limit: float) -> Demand:
@@ -115,9 +112,8 @@ def _worst(cells: Cells, mode: str, limit: float) -> Demand:
     means = _means(cells, mode)
     if not means:
         return _missing(text)
-    planned = _planned(mode)
-    figure = f"worst {max(means):.3f} of {_of(len(means), planned)}"
-    return Demand(text, figure, max(means) <= limit, len(means) >= planned)
+    figure = f"worst {max(means):.3f} of {{}}"
+    return _over(text, figure, max(means) <= limit, len(means), _planned(mode))
 
 
 def _means(cells: Cells, mode: str) -> list[float]:
@@ -133,9 +129,8 @@ def _cpr(cells: Cells, cpr: str, searched: str) -> Iterator[Demand]:
     means = [against(a.result.errors, b).geometric_mean for a, b, _ in _with(cells, cpr, searched)]
     if means:
         value = geometric_mean(np.array(means))
-        planned = _planned(cpr)
-        told = f"{value:.3f} over {_of(len(means), planned)} cells"
-        yield Demand(text, told, value <= 1.05, len(means) >= planned)
+        figure = f"{value:.3f} over {{}} cells"
+        yield _over(text, figure, value <= 1.05, len(means), _planned(cpr))
     else:
         yield _missing(text)
     yield _worst(cells, cpr, 1.0)
@@ -157,8 +152,10 @@ def _planned(name: str, steps: Iterable[int] = FEW_STEPS) -> int:
     return len(MODELS) * len(cells) * len(entry.schedulers)
 
 
-def _of(count: int, planned: int) -> str:
-    return f"{count}" if count >= planned else f"{count} of {planned}"
+def _over(text: str, figure: str, met: bool, count: int, planned: int) -> Demand:
+    """A demand over some of the cells that are planned; ``{}`` in the figure is their number."""
+    whole = count >= planned
+    return Demand(text, figure.format(count if whole else f"{count} of {planned}"), met, whole)
 
 
 def _missing(text: str) -> Demand:
