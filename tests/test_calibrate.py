@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from dc_solver.ratios import RatioSchedule, Report, calibrate, calibrate_grid
+from dc_solver.ratios import RatioSchedule, References, Report, calibrate, calibrate_grid
 from dc_solver.ratios.points import Chunk, PointModel, Tally
 from dc_solver.ratios.reference import reference_sigmas
 from dc_solver.ratios.trajectory import Trajectory
@@ -592,3 +592,19 @@ def test_the_gain_on_the_search_points_is_that_of_whole_runs(kind: str) -> None:
         for state in (final(GRIDS[kind], ratios=report.found), final(GRIDS[kind], solver="unipc"))
     ]
     assert report.search_gain == pytest.approx(float((logs[0] - logs[1]).mean().exp()), rel=0.05)
+
+
+def test_what_a_comparison_is_shown_is_its_own() -> None:
+    """Whoever draws over it does not draw over the reference of the next calibration."""
+    references = References()
+
+    def run(finals: Any = None) -> RatioSchedule:
+        return calibrate(
+            Mixture(), points("vp", 6), GRIDS["vp"], schedule=schedule_of("vp"), check=2, cfg=3.0,
+            references=references, model_key="model", finals=finals,
+        )  # fmt: skip
+
+    first = run(lambda finals: finals.reference.mul_(5.0))
+    again = run()
+    assert first.report is not None and again.report is not None
+    assert again.report.errors == first.report.errors

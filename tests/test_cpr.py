@@ -242,3 +242,16 @@ def test_a_prediction_trusts_the_calibrations_around_as_far_as_they_gained() -> 
     # Without a check there is no gain to go by.
     unchecked = fit_cpr([RatioSchedule((1.0, 1.0, 1.2, 0.8, 1.4), cfg=2.0)])
     assert unchecked.predict(5, 2.0).ratios[2:] == pytest.approx((1.2, 0.8, 1.4), abs=1e-6)
+
+
+def test_between_calibrations_that_are_no_whole_grid_it_trusts_the_least_of_them() -> None:
+    def checked(steps: int, cfg: float, gain: float) -> RatioSchedule:
+        report = Report(points=10, check_points=1, errors=(gain,), errors_plain=(1.0,),
+                        verdict="better")  # fmt: skip
+        ratios = (1.0, 1.0, *(1.3,) * (steps - 2))
+        return RatioSchedule(ratios, cfg=cfg, report=report)
+
+    cpr = fit_cpr([checked(5, 2.0, 0.5), checked(5, 7.0, 0.99), checked(10, 2.0, 0.5)])
+    far = cpr.predict(10, 7.0)
+    assert max(far.ratios) < 1.04 and "10% of what it predicts" in far.notes[-1]
+    assert max(cpr.predict(10, 2.0).ratios) == pytest.approx(1.3, abs=1e-6)

@@ -13,10 +13,11 @@ from dc_solver.demo import emoji
 from dc_solver.demo.experiment import Experiment, compare
 from dc_solver.demo.grids import make_sigmas
 from dc_solver.ratios import CPR, Identity, RatioSchedule, Warp, carry_over, fit_cpr, load, save
+from dc_solver.ratios.edits import apply_edits
 from dc_solver.ratios.lookup import Run, choose
 from dc_solver.ratios.schedule import settings_of
 from dc_solver.ratios.text import describe_ratios
-from dc_solver.ratios.warp import warped
+from dc_solver.ratios.warp import LEAST, MOST, warped
 from dc_solver.solvers import LearnedSteps, VPSchedule, discrete_time, sample
 
 TABLE = emoji.load("eps").sigmas
@@ -200,3 +201,33 @@ def test_it_gains_between_the_settings_that_were_calibrated() -> None:
     ours = task.row("", 6, data, truth, int, ratios=predicted)
     assert ours.calls == plain.calls == 6
     assert compare(ours.errors, plain.errors).geometric_mean < 0.75
+
+
+def test_a_warp_at_the_end_of_what_it_can_be_is_predicted() -> None:
+    for end in (LEAST, MOST):
+        found = replace(calibration(6, 4.0), warp=Warp(end, 1.0))
+        warp = fit_cpr([found]).predict(6, 4.0).warp
+        assert warp is not None and warp.a == pytest.approx(end)
+
+
+def test_a_grid_that_nobody_can_compare_with_is_told() -> None:
+    anonymous = replace(calibration(6, 4.0), identity=replace(ME, scheduler=None))
+    over = carry_over(fit_cpr([anonymous]).predict(7, 4.0), grid(7), SCHEDULE)
+    assert over.learned is not None and "not known to be the one" in over.notes[-1]
+
+
+def test_moved_steps_are_not_edited() -> None:
+    with pytest.raises(ValueError, match=r"edits: .* learned steps \(quality schedule\)"):
+        apply_edits(regression().predict(7, 3.0), {4: 1.2})
+
+
+def test_a_saved_prediction_serves_a_run_over_the_steps_it_moves_to() -> None:
+    saved = replace(regression().predict(6, 3.0), cfg=3.0)
+    moved = carry_over(saved, grid(6), SCHEDULE).learned
+    assert saved.learned is None and moved is not None
+    for sigmas in (grid(6), moved.sigmas):
+        identity = replace(ME, scheduler=None)
+        settings = settings_of(RatioSchedule(()))
+        run = Run(sigmas, 3.0, identity, settings, SCHEDULE, lambda name, n: grid(n, name))
+        found = choose([("file", saved)], run).ratios
+        assert found is not None and found.learned == moved

@@ -11,11 +11,12 @@ import pytest
 import torch
 from dc_solver.demo import emoji, grids
 from dc_solver.demo.experiment import Experiment, compare
-from dc_solver.ratios import Identity, RatioSchedule, settings_of
+from dc_solver.ratios import Identity, RatioSchedule, load, save, settings_of
 from dc_solver.ratios import prior as shipped
 from dc_solver.ratios.chosen import choose_ratios, told
 from dc_solver.ratios.lookup import Run
 from dc_solver.ratios.prior import prior, prior_ratio
+from dc_solver.ratios.records import to_record
 from dc_solver.solvers import FlowSchedule, VPSchedule, discrete_time, sample
 
 TABLES = {kind: emoji.load(kind).sigmas for kind in ("eps", "flow")}
@@ -196,3 +197,22 @@ def test_flow_models_have_numbers_of_their_own() -> None:
     flow = prior_ratio(sigmas, 3.0, FlowSchedule())
     assert flow == prior_ratio(sigmas, 3.0, FlowSchedule(), shipped.FLOW)
     assert flow != prior_ratio(sigmas, 3.0, FlowSchedule(), shipped.VP)
+
+
+def test_two_sigmas_that_nearly_meet_do_not_make_a_ratio_larger_than_any_measured() -> None:
+    sigmas = [14.6, 6.0, 3.0, 1.2, 0.5, 0.3, 0.2999, 0.0]
+    assert prior_ratio(sigmas, 3.0, VP) == shipped.MOST
+    measured = [
+        prior_ratio(grid(steps, name), cfg, VP)
+        for steps in range(5, 11)
+        for name in shipped.SCHEDULERS
+        for cfg in (2.1, 3.0, 5.0)
+    ]
+    assert max(measured) < shipped.MOST
+
+
+def test_it_is_no_file_that_an_older_pack_could_read(tmp_path: Path) -> None:
+    guess = prior(grid(6), 4.0, VP, DEFAULT)
+    assert guess is not None
+    assert to_record(guess)[0]["version"] == 2
+    assert load(save(guess, tmp_path / "guess.safetensors")) == guess

@@ -299,9 +299,6 @@ class Thing:
 
 
 def test_references_of_a_model_that_is_gone_go() -> None:
-    class Thing:
-        pass
-
     kept, here, gone = References(), Thing(), Thing()
     for thing in (here, gone):
         run(kept, model_key=model_key((thing,), {"hook": thing}, None))
@@ -415,3 +412,9 @@ def test_the_schedules_time_is_not_asked() -> None:
     run(references, schedule=fresh())
     found = run(references, schedule=fresh())
     assert reference_work(found) == found.steps * PROBES
+
+
+def test_settings_that_hold_themselves_are_never_the_same() -> None:
+    thing, loop = Thing(), {}  # type: ignore[var-annotated]
+    loop["again"] = loop
+    assert model_key((thing,), loop, None) != model_key((thing,), loop, None)

@@ -233,6 +233,7 @@ def test_each_pass_keeps_its_own_k(tmp_path: Path) -> None:
     p.is_hr_pass, p.hr_cfg = True, 3.0
     _, second = run(host.a1111_model(), p)
     assert p.extra_generation_params["DC ratios"] == "1 1 1.12 0.91 1.05 | 1 1.1 0.9 1.2 1.05 K1"
+    assert p.extra_generation_params["DC file"] == "a.safetensors | b.safetensors"
     again: Any = host.Processing(cfg_scale=1.0)
     asked = adapter("asked")
     asked.ask(again, asked.asked_in("As typed", p.extra_generation_params["DC ratios"]))
