@@ -232,12 +232,11 @@ def _distance(there: Identity, here: Identity) -> tuple[bool, bool]:
 
 
 def _gain(found: RatioSchedule | CPR) -> float:
-    """How much of the error without ratios is left; of a CPR in the mean."""
+    """How much of the error without ratios is left; of a CPR in the mean.  Unchecked ones come
+    after all that helped."""
     if isinstance(found, CPR):
         return math.prod(map(_gain, found.fitted)) ** (1.0 / max(len(found.fitted), 1))
-    if not found.active or found.report is None:
-        return 1.0
-    return 1.0 if found.report.estimate is None else found.report.estimate
+    return 1.0 if found.gain is None else found.gain
 
 
 def _differences(there: Identity, here: Identity) -> list[str]:

@@ -252,6 +252,14 @@ class RatioSchedule(ForSolver):
         return any(ratio != 1.0 for ratio in self.ratios)
 
     @property
+    def gain(self) -> float | None:
+        """What is left of the error without it (:attr:`Report.estimate`): 1 where it changes
+        nothing, None where nobody looked."""
+        if not self.active:
+            return 1.0
+        return None if self.report is None else self.report.estimate
+
+    @property
     def sigmas_to_run(self) -> tuple[float, ...] | None:
         """The sigmas that are stepped: the learned ones, else those of the host's grid; None where
         they are not known."""

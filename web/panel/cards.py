@@ -9,7 +9,7 @@ from ...ratios import CPR, RatioSchedule, Report
 from ...ratios.files import MOST_BYTES
 from ...ratios.text import base_of, compensated, describe_cpr, describe_ratios
 from .shelf import Entry
-from .words import gain, gain_of, origin, plain, purpose, safe
+from .words import gain, origin, plain, purpose, safe
 
 MOST_CARDS = 8
 
@@ -44,10 +44,9 @@ def _gains(cpr: CPR) -> str:
     """The error of each calibration behind a CPR, steps down and CFG across."""
     gains: dict[tuple[int, float], str] = {}
     for s in cpr.fitted:
-        value = gain_of(s)
-        told = "unchecked" if value is None else f"{value:.2f}"
+        told = "unchecked" if s.gain is None else f"{s.gain:.2f}"
         gains[s.steps, s.cfg or 0.0] = told if s.active else "kept 1"
-    if all(gain_of(s) is None for s in cpr.fitted):
+    if all(s.gain is None for s in cpr.fitted):
         return ""
     scales = sorted({scale for _, scale in gains})[:12]
     rows = []

@@ -55,19 +55,12 @@ def gain(found: RatioSchedule | CPR) -> str:
     """What it gains (:attr:`ratios.Report.estimate`): ``0.88 of UniPC's error``."""
     if isinstance(found, RatioSchedule):
         return _gain_of_one(found)
-    gains = [gain for schedule in found.fitted if (gain := gain_of(schedule)) is not None]
+    gains = [each.gain for each in found.fitted if each.gain is not None]
     if not gains:
         return "unchecked" if found.fitted else "imported"
     low, high = f"{min(gains):.2f}", f"{max(gains):.2f}"
     gained = low if low == high else f"{low}{_TO}{high}"
     return f"{gained} of {base_of(found)}'s error"
-
-
-def gain_of(found: RatioSchedule) -> float | None:
-    """The error where that without ratios is 1; None where nobody looked."""
-    if found.report is None or found.report.estimate is None:
-        return None
-    return found.report.estimate if found.active else 1.0
 
 
 def day(seconds: float) -> str:
