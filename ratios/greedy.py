@@ -13,8 +13,8 @@ from ..solvers.grid import Grid
 from ..solvers.run import advanced, combine, converted
 from ..solvers.step import Step
 from .points import PointModel
-from .runs import Sketch
-from .search import SMALL_GAIN, VectorSearch, closed_form
+from .runs import Sketch, log_error
+from .search import BOUNDS, SMALL_GAIN, VectorSearch, closed_form
 
 #: How much a point's own distance without compensation takes from its weight: the power of its root
 #: mean square that its residual is divided by.
@@ -51,6 +51,9 @@ def greedy_search(
 
     ``x`` are the starting states, ``truth`` the reference states at each sigma of the grid (or
     their ``sketch``), ``loss`` and ``held_back`` as in :func:`ratios.calibrate`.
+
+    The last ratio acts on the image itself, so it is not held back blindly
+    (:func:`_last_ratio`).
     """
     if sketch is None:
         sketch = Sketch(x[0].numel())
@@ -74,6 +77,8 @@ def greedy_search(
         attempt = _Attempt(model, step, after, state, denoised, buffer, truth[i + 1], loss, sketch)
         best = _best_ratio(attempt)
         ratio = best if best == 1.0 else held_back * best
+        if after is None and best != 1.0:
+            ratio = _last_ratio(attempt, best, held_back)
         if not math.isfinite(attempt.losses[1.0]):
             raise ValueError(
                 f"model: expected finite outputs, got NaN or infinity in step {i + 1} of "
@@ -103,6 +108,18 @@ def _best_ratio(attempt: _Attempt) -> float:
     while (ratio := search.propose()) is not None:
         search.add(ratio, attempt.residual(ratio))
     return search.chosen
+
+
+def _last_ratio(attempt: _Attempt, best: float, held_back: float) -> float:
+    """The ratio of the least geometric mean of the points' errors, no further from ``best`` than
+    holding back would take it.  After the last step the errors are the image's, and none of its
+    ratios costs a call.
+    """
+    from scipy.optimize import minimize_scalar  # a tenth of a second that only a search needs
+
+    ends = (min(max(end, BOUNDS[0]), BOUNDS[1]) for end in (held_back * best, best / held_back))
+    found = minimize_scalar(attempt.log_error, bounds=sorted(ends), method="bounded")
+    return float(found.x)
 
 
 @dataclass
@@ -161,6 +178,10 @@ class _Attempt:
         elif loss < min(self._best[1], self._worth):
             self._best = (ratio, loss, outcome)
         return residual
+
+    def log_error(self, ratio: float) -> float:
+        """Mean log error of the points after the step."""
+        return log_error(self._sketch(self._run(ratio).state).double() - self._truth.double())
 
     @property
     def exact(self) -> bool:

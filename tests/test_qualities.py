@@ -13,6 +13,7 @@ from dc_solver.demo.experiment import Experiment
 from dc_solver.ratios import QUALITIES, RatioSchedule, Report, calibrate, calibrate_grid
 from dc_solver.ratios.accuracy import LEVELS, ROUGH, Resolutions, fine_enough, resolutions_for
 from dc_solver.ratios.families import RatioFamily, StepFamily, WarpFamily, plain_course
+from dc_solver.ratios.greedy import LOSSES
 from dc_solver.ratios.least_squares import fit
 from dc_solver.ratios.points import Chunk, PointModel, Tally
 from dc_solver.ratios.qualities import SEARCHES
@@ -365,6 +366,36 @@ def test_ratios_are_held_back_as_they_are_found(kind: str) -> None:
     for share in (0.95, 0.9):
         assert found[share][first] == pytest.approx(share * found[1.0][first])
         assert found[share][:first] == found[1.0][:first]
+
+
+@pytest.mark.parametrize(("loss", "far"), [("mean", 3.0), ("balanced", 2.0), ("relative", 1.0)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_last_ratio_is_that_of_the_least_geometric_mean(
+    kind: str, loss: str, far: float
+) -> None:
+    """Within a twentieth of what the loss asks for, which one far point may decide."""
+    schedule, model, grid = schedule_of(kind), Mixture(kind), GRIDS[kind]
+    x = points(kind, 6)
+    x[0] *= far
+    found = calibrate(
+        model, x, grid, schedule=schedule, loss=loss, held_back=0.95, reference_calls=200
+    )
+    fine, _ = reference_sigmas(grid, schedule, 400)
+    settings: dict[str, Any] = {"schedule": schedule, "disable": True}
+    truth = sample(model, x, fine, solver="unipc", order=3, **settings)
+
+    def errors(last: float) -> torch.Tensor:
+        final = sample(model, x, grid, ratios=[*found.ratios[:-1], last], **settings)
+        return (final - truth).square().mean(dim=1)
+
+    weights = errors(1.0) ** -LOSSES[loss]
+    tried = np.linspace(0.8, 2.0, 601).tolist()
+    asked = min(tried, key=lambda ratio: float((weights * errors(ratio)).mean()))
+    near = [ratio for ratio in tried if 0.95 * asked <= ratio <= asked / 0.95]
+    best = min(near, key=lambda ratio: float(errors(ratio).log().mean()))
+    assert found.ratios[-1] == pytest.approx(best, abs=0.005)
+    if loss == "mean":
+        assert found.ratios[-1] < 0.96 * asked
 
 
 def test_a_tournaments_gain_is_named_against_the_solver_that_it_was_measured_against() -> None:
