@@ -95,6 +95,7 @@ class Experiment:
             model_class=f"emoji_{self.model.kind}",
             prediction=self.model.kind,
             solver=solver,
+            guard="all",
             quality=quality,
             stock=lambda count: {name: self.sigmas(count, name) for name in SCHEDULERS},
             progress=progress,

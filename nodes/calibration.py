@@ -92,6 +92,7 @@ def run_calibration(
             check=check_seeds,
             chunk=batch,
             extra_args=lambda points: {"points": points},
+            guard="all",
             quality=quality,
             stock=stock,
             reference_calls=reference_steps or None,

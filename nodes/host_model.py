@@ -93,7 +93,11 @@ def sigmas_of(model: Any, scheduler: str, steps: int) -> list[float] | None:
             return make_sigmas(spacing, steps, sampling.sigmas.tolist(), schedule_of(sampling))
     if scheduler not in comfy.samplers.SCHEDULER_NAMES:
         return None
-    return list(map(float, comfy.samplers.calculate_sigmas(sampling, scheduler, steps)))
+    try:
+        return list(map(float, comfy.samplers.calculate_sigmas(sampling, scheduler, steps)))
+    except Exception as error:  # another pack's; the image does not depend on it
+        log.warning("DC-Solver: the scheduler %s cannot be used (%s)", scheduler, error)
+        return None
 
 
 def identity_of(

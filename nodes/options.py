@@ -185,8 +185,8 @@ def search_settings() -> dict[str, Widget]:
         }),
         "check_seeds": ("INT", {
             "default": 6, "min": 0, "max": 1000,
-            "tooltip": "More images that only try the result. Where it does not beat UniPC on "
-            "them the ratios stay 1. 0 leaves out this guard.",
+            "tooltip": "More images that only try the result. Where it does not beat UniPC the "
+            "ratios stay 1; at quality paper the seeds have half a say. 0 leaves out this guard.",
         }),
         "batch_size": ("INT", {
             "default": 0, "min": 0, "max": 1000,

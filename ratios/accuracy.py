@@ -71,7 +71,7 @@ def resolutions_for(calls: Callable[[int], int], steps: int) -> Resolutions:
     rough = max(ROUGH, _ROUGH_STEPS * steps)
     least = max(_LEVEL_STEPS * steps, _FINER * calls(rough))
     levels = [level for level in LEVELS if calls(level) >= least]
-    return Resolutions(rough, levels or LEVELS[-1:])
+    return Resolutions(rough, levels or (math.ceil(least),))
 
 
 def fine_enough(

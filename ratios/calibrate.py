@@ -48,6 +48,7 @@ def calibrate(
     langevin: Langevin | None = None,
     loss: str = "balanced",
     held_back: float = HELD_BACK,
+    guard: str = "check",
     quality: str = "paper",
     stock: Stock | None = None,
     reference_calls: int | None = None,
@@ -72,7 +73,7 @@ def calibrate(
         schedule: how sigma relates to half-logSNR and model time.
         check: the last ``check`` points are not searched on but try the result: unless the
             geometric mean of their error falls below that of the plain solver, the ratios stay
-            1.  0: no such guard, and the report says "unchecked".
+            1 (see ``guard``).  0: no such guard, and the report says "unchecked".
         extra_args: keyword arguments for the model, or a function from a slice of the points to
             those of these points (each may have its own prompt).
         chunk: points in one model call; None for all at once.
@@ -85,7 +86,11 @@ def calibrate(
             whose trajectory ends in another mode, decides for all; "balanced" by the root of that,
             between the two (benchmarks/search.py compares them).
         held_back: what is left of each ratio found, as the weight decay of the authors' AdamW has
-            it; fewer of the other points then get worse.  1: the minimum over the points.
+            it; fewer of the other points then get worse.  The last one is within as much of what
+            the loss asks for.  1: the minimum over the points.
+        guard: whom it hears.  "check": the check points alone.  "all": at quality "paper" the
+            search points too, at half weight, where the check points lose at most a quarter; six
+            check points alone often speak against ratios that help.
         quality: what is searched; see :data:`ratios.qualities.SEARCHES`.
         stock: other grids of as many steps that the result may run on, by scheduler; or a function
             from the number of steps to them.  Those that do not fit are passed over.
@@ -127,6 +132,7 @@ def calibrate(
         langevin=langevin,
         loss=loss,
         held_back=held_back,
+        guard=guard,
         quality=quality,
         stock=stock,
         reference_calls=reference_calls,
@@ -230,7 +236,8 @@ def _scale(
         end = tally.done + most_work(task, grid)
         cell = Cell(task, model, grid, trajectory, tally)
         found = search(cell)
-        gain = search_gain(cell, found) if task.check else None
+        searched = cell.work
+        gain = search_gain(cell, found) if task.check and task.guard == "all" else None
         result = RatioSchedule(
             ratios=found.ratios,
             learned=found.learned,
@@ -240,7 +247,11 @@ def _scale(
             cfg=cfg,
             **settings_of(replace(found.settings, dc_order=found.settings.dc_order or 2)),
             identity=task.identity,
-            report=_report(task, found, cell.work, work if k == 0 else 0, reference.reused, gain),
+            report=replace(
+                _report(task, found, searched, work if k == 0 else 0, reference.reused),
+                search_gain=gain,
+                check_work=cell.work - searched,
+            ),
             notes=found.notes,
         )
         results.append(checked(cell, result) if task.check else result)
@@ -254,7 +265,6 @@ def _report(
     search_work: int,
     reference_work: int,
     reused: bool,
-    gain: float | None,
 ) -> Report:
     """The report before the check; work is calls x points."""
     everyone = task.points + task.check
@@ -268,5 +278,4 @@ def _report(
         reused_reference=reused,
         points=task.points,
         found=found.ratios,
-        search_gain=gain,
     )

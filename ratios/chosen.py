@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from ..solvers import RunReport, get_solver
-from .lookup import SAME_CFG, Choice, Entry, Run, choose, with_grid
+from .cpr import CPR
+from .lookup import SAME_CFG, Choice, Entry, Run, choose, same_solver, with_grid
 from .matching import carry_over, same_grid
-from .prior import PREDICTIONS, SCHEDULERS, STEPS, prior
+from .prior import PREDICTIONS, SCHEDULERS, STEPS, measured, prior
 from .schedule import PRIOR, RatioSchedule
 from .text import counted, label_of, listed, plain_of
 
@@ -61,16 +62,28 @@ def _unknown(entries: Sequence[Entry], run: Run) -> bool:
         here.guidance is None
         and here.lora is None
         and here.prediction in PREDICTIONS
-        and not any(
-            found.identity.fingerprint == here.fingerprint
-            and isinstance(found, RatioSchedule)
-            and not found.active
-            for _, found in entries
-        )
+        and run.cfg is not None
+        and measured(run.steps, run.cfg)
+        and not any(_no_help(found, run) for _, found in entries)
         and any(
             grid is not None and same_grid(grid, run.sigmas, run.schedule)
             for grid in (run.grid_of(name, run.steps) for name in SCHEDULERS)
         )
+    )
+
+
+def _no_help(found: RatioSchedule | CPR, run: Run) -> bool:
+    """Whether it is a calibration of the run's model and solver that kept ratios of 1, or a CPR of
+    some that did."""
+    if isinstance(found, CPR):
+        return any(_no_help(each, run) for each in found.fitted)
+    here, there = run.identity, found.identity
+    return (
+        not found.active
+        and there.fingerprint is not None
+        and there.fingerprint == here.fingerprint
+        and there.lora == here.lora
+        and same_solver(found, run)
     )
 
 

@@ -1,7 +1,8 @@
 """The guard: what was found is kept only if it helps on points that it was not searched on.
 
 Six such points alone are often wrong: where a setting's images differ much, the six may be among
-those that it does not help.  So where few numbers were searched, the search points speak too.
+those that it does not help.  So where few numbers were searched, a guard that hears ``"all"`` lets
+the search points speak too.
 """
 
 from __future__ import annotations
@@ -63,10 +64,12 @@ def checked(cell: Cell, result: RatioSchedule) -> RatioSchedule:
     if task.finals is not None:
         task.finals(finals)
     assert result.report is not None
+    heard = result.report.check_work
     report = replace(
         result.report,
         check_calls=model.calls,
         check_points=task.check,
+        check_work=heard and heard + model.calls * task.check,
         errors=found,
         errors_plain=plain,
         errors_dpmpp_2m=dpmpp_2m,
@@ -77,6 +80,7 @@ def checked(cell: Cell, result: RatioSchedule) -> RatioSchedule:
     if better:
         return replace(result, report=report)
     what = "the learned steps" if result.learned is not None else "compensation"
+    seeds = "check seeds" if gain is None or gain >= 1.0 else "check and search seeds together"
     return replace(
         result,
         ratios=(1.0,) * grid.steps,
@@ -84,7 +88,7 @@ def checked(cell: Cell, result: RatioSchedule) -> RatioSchedule:
         warp=None,
         **settings_of(task.settings),
         report=report,
-        notes=(f"{what} did not help on the check seeds: the ratios stay 1",),
+        notes=(f"{what} did not help on the {seeds}: the ratios stay 1",),
     )
 
 

@@ -86,7 +86,7 @@ def choose(library: Iterable[Entry], run: Run) -> Choice:
         return Choice(reason="this guider has no single CFG to look up")
 
     fitting = [
-        entry for entry in of_model if _same_solver(entry[1], run) and _same_lora(entry[1], run)
+        entry for entry in of_model if same_solver(entry[1], run) and _same_lora(entry[1], run)
     ]
     fitting.sort(key=lambda entry: (*_distance(entry[1].identity, here), _gain(entry[1])))
     for find in (_calibration, _prediction):
@@ -120,11 +120,13 @@ def _where(entries: Iterable[Entry], run: Run) -> str:
     ]
     if not same:
         return ""
-    if not any(_same_solver(found, run) for found in same):
+    if not any(same_solver(found, run) for found in same):
         here = run.solver.get("solver", "dc_solver")
         if all(found.solver != here for found in same):
             return f" for the solver {here}"
         return "" if run.identity.guidance else " with these solver settings"
+    if not any(_same_lora(found, run) for found in same):
+        return " without a LoRA" if run.identity.lora is None else " with this LoRA"
     return " on the sigmas of this run: another schedule, denoise or shift"
 
 
@@ -159,7 +161,9 @@ def _prediction(found: RatioSchedule | CPR, run: Run, whole: bool) -> RatioSched
     family = _family(found, run) if counts else None
     for count in counts:
         grid = family(count) if family is not None else None
-        if grid is None:
+        if grid is None or len(grid) != count + 1:  # a scheduler may have dropped some
+            continue
+        if not whole and place_of(run.sigmas, grid, run.schedule) is None:
             continue
         predicted = replace(found.predict(count, run.cfg), sigmas=tuple(grid))
         fitted = _fitted(predicted, run, whole, SAME_POINT)
@@ -202,7 +206,7 @@ def _family(cpr: CPR, run: Run) -> Callable[[int], Sequence[float] | None] | Non
     return grid if stored else None
 
 
-def _same_solver(found: RatioSchedule | CPR, run: Run) -> bool:
+def same_solver(found: RatioSchedule | CPR, run: Run) -> bool:
     """Whether the solver is the run's; K and the variable are the ratios' own.
 
     A calibration that was free to choose the solver serves runs of DC-Solver as it is by default.

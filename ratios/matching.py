@@ -42,6 +42,9 @@ def carry_over(found: RatioSchedule, sigmas: Sequence[float], schedule: Schedule
     wanted = list(zip(values, values[1:]))
     if whole_run(found, values, schedule):
         return laid_over(found, values, schedule)
+    moved = laid_over(found, found.sigmas, schedule)
+    if moved.learned is not None and same_grid(moved.learned.sigmas, values, schedule):
+        return moved
     if found.moves_steps:
         return _plain(
             found,

@@ -180,7 +180,8 @@ def most_work(task: Task, grid: Grid) -> int:
         family = StepFamily(grid.sigmas, task.schedule, task.settings, HISTORY)
         rounds = _rounds(steps) * (jacobian_calls(family, steps) + 3 * steps)
         return (rounds + (_CONFIRMED + 3) * steps) * task.points + check
-    return greedy + check + (steps * task.points if task.check else 0)
+    heard = bool(task.check) and task.guard == "all"
+    return greedy + check + heard * steps * task.points
 
 
 def _rounds(steps: int) -> int:

@@ -3,8 +3,8 @@
 The reading is the definition of the format.  Every field must be present, known, of its type and
 within its limits; :class:`RecordError` names the one that is not.
 
-Version 2 adds learned steps, a warp and a quality.  What has none of them is written as version 1,
-which packs from before read.
+Version 2 adds learned steps, a warp, a quality, the prior, and what a report says beside that of
+version 1.  What has none of them is written as version 1, which packs from before read.
 """
 
 from __future__ import annotations
@@ -308,6 +308,18 @@ def _report(name: str, value: Any) -> Report:
     values = _read(_object(name, value), checks)
     if values["verdict"] not in VERDICTS:
         raise RecordError(f"verdict: expected one of {VERDICTS}, got {values['verdict']!r}")
+    count = values["check_points"]
+    for errors in ("errors", "errors_plain", "errors_dpmpp_2m"):
+        if len(values[errors]) not in (0, count):
+            raise RecordError(
+                f"{errors}: expected one a check point, {count}, got {len(values[errors])}"
+            )
+    searched = values.get("search_gain")
+    if searched is not None and (searched <= 0.0 or values["points"] < 1):
+        raise RecordError(
+            f"search_gain: expected a number above 0 of one point or more, got {searched!r} of "
+            f"{values['points']}"
+        )
     return Report(**values)
 
 

@@ -69,7 +69,8 @@ class ReferenceRun:
         def make(calls: int, points: int | None) -> Trajectory:
             nonlocal work
             here = self._everyone if points is None else self._everyone[:points]
-            if calls > self._resolutions.levels[0] and task.reference_calls is None:
+            more = self._known is not None or calls > self._resolutions.levels[0]
+            if more and task.reference_calls is None:
                 tally.expect(calls * len(here))
             made = Trajectory(
                 task.point_model(model, here, tally), task.start[: len(here)], self._wanted,

@@ -65,8 +65,8 @@ class Report:
     ``check_calls`` count batched model calls; :attr:`calls` counts them times the points in them.
     Where some of them took a part of the points, those two are rounded, and ``search_work`` and
     ``reference_work`` are the calls times their points (else 0).  ``reused_reference``: that of an
-    earlier calibration served too.  ``search_gain`` is :attr:`gain` on the search points, where few
-    numbers were searched on them.
+    earlier calibration served too.  ``search_gain`` is :attr:`gain` on the search points, where the
+    guard heard them; ``check_work`` then has the run for it beside those of the check points.
     The errors are of the final latents, one a check point, mean square over the elements, against
     the reference: with the ratios found, with none, and of DPM-Solver++(2M) on the same sigmas.
     """
@@ -87,6 +87,7 @@ class Report:
     reference_work: int = 0
     reused_reference: bool = False
     search_gain: float | None = None
+    check_work: int = 0
 
     @property
     def calls(self) -> dict[str, int]:
@@ -95,7 +96,7 @@ class Report:
         return {
             "search": self.search_work or self.search_calls * self.points,
             "reference": self.reference_work or self.reference_calls * everyone,
-            "check": self.check_calls * self.check_points,
+            "check": self.check_work or self.check_calls * self.check_points,
         }
 
     @property
@@ -111,13 +112,14 @@ class Report:
     @property
     def estimate(self) -> float | None:
         """What the gain is taken to be on any seed: that of the check points and, where there is
-        one, that of the search points, each of which counts half of a check point."""
+        one, that of the search points, each of which counts half of a check point, all of them as
+        much as the check points at most."""
         gain, searched = self.gain, self.search_gain
         if gain is None or searched is None or min(gain, searched) <= 0.0:
             return gain
-        beside = SEARCHED_COUNT * self.points
+        beside = SEARCHED_COUNT * min(self.points, 2 * self.check_points)
         total = self.check_points * math.log(gain) + beside * math.log(searched)
-        return math.exp(total / (self.check_points + beside))
+        return _exp(total / (self.check_points + beside))
 
     @property
     def gain_over_dpmpp_2m(self) -> float | None:
@@ -142,7 +144,12 @@ def geometric_mean_ratio(errors: Sequence[float], base: Sequence[float]) -> floa
         return None
     tiny = 1e-30
     logs = [math.log(max(a, tiny)) - math.log(max(b, tiny)) for a, b in zip(errors, base)]
-    return math.exp(math.fsum(logs) / len(logs))
+    return _exp(math.fsum(logs) / len(logs))
+
+
+def _exp(value: float) -> float:
+    """The exponential, of what would overflow the largest."""
+    return math.exp(min(value, 709.0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,11 +260,11 @@ class RatioSchedule(ForSolver):
 
     @property
     def gain(self) -> float | None:
-        """What is left of the error without it (:attr:`Report.estimate`): 1 where it changes
-        nothing, None where nobody looked."""
-        if not self.active:
-            return 1.0
-        return None if self.report is None else self.report.estimate
+        """What is left of the error without it (:attr:`Report.estimate`): 1 where a check kept
+        ratios of 1, None where nobody looked."""
+        if self.report is None or self.report.estimate is None:
+            return None
+        return self.report.estimate if self.active else 1.0
 
     @property
     def sigmas_to_run(self) -> tuple[float, ...] | None:

@@ -27,6 +27,10 @@ Grids = Mapping[str, torch.Tensor | Sequence[float]]
 Stock = Grids | Callable[[int], Grids]
 
 
+#: Whom the guard hears: the check points alone, or the search points too.
+GUARDS = ("check", "all")
+
+
 @dataclass(frozen=True)
 class Finals:
     """Final states of the check points, on the CPU: what a calibration looks like.
@@ -57,6 +61,7 @@ class Task:
     settings: Settings
     loss: str
     held_back: float
+    guard: str
     quality: str
     stock: Callable[[int], Grids]
     reference_calls: int | None
@@ -86,6 +91,7 @@ class Task:
         langevin: Langevin | None = None,
         loss: str = "balanced",
         held_back: float = HELD_BACK,
+        guard: str = "check",
         quality: str = "paper",
         stock: Stock | None = None,
         reference_calls: int | None = None,
@@ -131,12 +137,14 @@ class Task:
         if chunk is not None and chunk < 1:
             raise ValueError(f"chunk: expected 1 or more points, got {chunk}.")
         _check_key(references, model_key)
-        if loss not in LOSSES:
+        if loss not in tuple(LOSSES):
             raise ValueError(f"loss: expected one of {', '.join(LOSSES)}, got {loss!r}.")
         if isinstance(held_back, bool) or not isinstance(held_back, (int, float)):
             raise TypeError(f"held_back: expected a number, got {held_back!r}.")
         if not 0.5 <= held_back <= 1.0:
             raise ValueError(f"held_back: expected 0.5 to 1, got {held_back!r}.")
+        if guard not in GUARDS:
+            raise ValueError(f"guard: expected one of {', '.join(GUARDS)}, got {guard!r}.")
         if quality not in QUALITIES:
             raise ValueError(f"quality: expected one of {', '.join(QUALITIES)}, got {quality!r}.")
         if reference_calls is not None and reference_calls < 1:
@@ -159,6 +167,7 @@ class Task:
             settings=settings,
             loss=loss,
             held_back=float(held_back),
+            guard=guard,
             quality=quality,
             stock=stock if callable(stock) else lambda _: stock or {},
             reference_calls=reference_calls,

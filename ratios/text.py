@@ -109,10 +109,8 @@ def describe_cpr(cpr: CPR) -> str:
         lines.append("moves the steps of its schedule too; whole runs alone")
     base = base_of(cpr)
     for schedule in cpr.fitted:
-        gain = schedule.report.gain if schedule.report is not None else None
-        told = (
-            f"{gain:.2f} of {base}'s error on the check seeds" if gain is not None else "unchecked"
-        )
+        gain = None if schedule.report is None else schedule.report.estimate
+        told = "unchecked" if gain is None else f"{gain:.2f} of {base}'s error"
         kept = "" if schedule.active else " (ratios of 1 kept)"
         lines.append(f"  {schedule.steps:3d} steps, CFG {schedule.cfg or 0.0:g}: {told}{kept}")
     reports = [s.report for s in cpr.fitted if s.report is not None]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
 import torch
-from dc_solver.ratios import RatioSchedule, References, Report, calibrate, calibrate_grid
+from dc_solver.ratios import RatioSchedule, References, calibrate, calibrate_grid
 from dc_solver.ratios.points import Chunk, PointModel, Tally
 from dc_solver.ratios.reference import reference_sigmas
 from dc_solver.ratios.trajectory import Trajectory
@@ -399,83 +398,6 @@ def test_a_fixed_dict_goes_to_every_call() -> None:
 # The guard
 
 
-def test_without_check_points_the_verdict_is_unchecked() -> None:
-    result = calibrate(Mixture(), points("vp", 4), GRIDS["vp"], schedule=schedule_of("vp"))
-    assert result.report is not None
-    assert result.report.verdict == "unchecked"
-    assert result.report.gain is None
-    assert result.active
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_helpful_ratios_pass_the_guard(kind: str) -> None:
-    x = points(kind, 9)
-    result = calibrate(
-        Mixture(kind), x, GRIDS[kind], schedule=schedule_of(kind), reference_calls=64, check=4
-    )
-    report = result.report
-    assert report is not None
-    assert report.verdict == "better" and result.active
-    assert report.gain is not None and report.gain < 1.0
-    searched = calibrate(
-        Mixture(kind), x[:5], GRIDS[kind], schedule=schedule_of(kind), reference_calls=64
-    )
-    assert result.ratios == pytest.approx(searched.ratios, abs=1e-9)
-    states = states_on(Mixture(kind), x[5:], GRIDS[kind], schedule_of(kind), 64)
-    for ratios, solver, kept in (
-        (result.ratios, "dc_solver", report.errors),
-        (None, "dc_solver", report.errors_plain),
-        (None, "dpmpp_2m", report.errors_dpmpp_2m),
-    ):
-        final = sample(
-            Mixture(kind),
-            x[5:],
-            GRIDS[kind],
-            schedule=schedule_of(kind),
-            solver=solver,
-            ratios=ratios,
-            lower_order="final" if solver == "dpmpp_2m" else True,
-            disable=True,
-        )
-        errors = (final - states[0.0]).square().mean(dim=1).tolist()
-        assert kept == pytest.approx(errors, rel=1e-9)
-
-
-def test_ratios_that_harm_the_check_points_are_not_kept() -> None:
-    """Search on one problem, check on another whose best last ratio lies below 1."""
-
-    def model(x: torch.Tensor, sigma: torch.Tensor, *, shift: torch.Tensor) -> torch.Tensor:
-        lagging = 0.6 * torch.log(1.0 + sigma).view(-1, 1) * shift.view(-1, 1)
-        return Gaussian()(x, sigma) + lagging * torch.where(sigma < 0.5, -6.0, 1.0).view(-1, 1)
-
-    def extra(which: slice) -> Mapping[str, Any]:
-        return {"shift": torch.tensor([0.0, 0.0, 0.0, 1.0, 1.0, 1.0], dtype=torch.float64)[which]}
-
-    x = points("vp", 6)
-    result = calibrate(model, x, GRIDS["vp"], schedule=schedule_of("vp"), check=3, extra_args=extra)
-    report = result.report
-    assert report is not None
-    assert any(ratio != 1.0 for ratio in report.found)
-    assert report.verdict == "not better"
-    assert report.gain is not None and report.gain >= 1.0
-    assert result.ratios == (1.0,) * 5
-    assert not result.active
-    assert any("did not help" in note for note in result.notes)
-
-
-def test_points_that_nothing_can_improve_leave_the_ratios_at_one() -> None:
-    """A constant denoiser is solved exactly by any ratios."""
-    result = calibrate(
-        lambda x, sigma: torch.full_like(x, 0.25),
-        points("vp", 4),
-        GRIDS["vp"],
-        schedule=schedule_of("vp"),
-        check=2,
-    )
-    assert result.report is not None and result.report.verdict == "not better"
-    assert result.ratios == (1.0,) * 5
-
-
 @pytest.mark.parametrize("check", [0, 1])
 def test_a_broken_model_is_named(check: int) -> None:
     def model(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
@@ -558,40 +480,6 @@ def test_nothing_of_the_callers_is_written_to() -> None:
     for tensor, (value, version) in zip((x, sigmas), before):
         assert torch.equal(tensor, value)
         assert tensor._version == version
-
-
-def report_of(gain: float, searched: float | None, check: int = 6) -> Report:
-    return Report(
-        points=10, check_points=check, errors=(gain,) * check, errors_plain=(1.0,) * check,
-        search_gain=searched,
-    )  # fmt: skip
-
-
-def test_the_estimate_counts_a_search_seed_half() -> None:
-    assert report_of(0.8, None).estimate == report_of(0.8, None).gain == pytest.approx(0.8)
-    expected = math.exp((6 * math.log(1.1) + 5 * math.log(0.7)) / 11)
-    assert report_of(1.1, 0.7).estimate == pytest.approx(expected)
-    assert report_of(0.9, 0.9).estimate == pytest.approx(0.9)
-    assert report_of(0.0, 0.5).estimate == pytest.approx(0.0, abs=1e-9)
-    assert Report(search_gain=0.5).estimate is None
-
-
-@pytest.mark.parametrize("kind", ["vp", "flow"])
-def test_the_gain_on_the_search_points_is_that_of_whole_runs(kind: str) -> None:
-    problem, x, schedule = Mixture(kind), points(kind, 9), schedule_of(kind)
-    report = calibrate(problem, x, GRIDS[kind], schedule=schedule, check=3).report
-    assert report is not None and report.search_gain is not None
-
-    def final(sigmas: Sequence[float], **how: Any) -> torch.Tensor:
-        return sample(problem, x[:6], sigmas, schedule=schedule, disable=True, **how)
-
-    fine, _ = reference_sigmas(GRIDS[kind], schedule, 300)
-    exact = final(fine, solver="unipc", order=3)
-    logs = [
-        (state - exact).square().mean(dim=1).log()
-        for state in (final(GRIDS[kind], ratios=report.found), final(GRIDS[kind], solver="unipc"))
-    ]
-    assert report.search_gain == pytest.approx(float((logs[0] - logs[1]).mean().exp()), rel=0.05)
 
 
 def test_what_a_comparison_is_shown_is_its_own() -> None:

@@ -231,3 +231,4 @@ def test_a_saved_prediction_serves_a_run_over_the_steps_it_moves_to() -> None:
         run = Run(sigmas, 3.0, identity, settings, SCHEDULE, lambda name, n: grid(n, name))
         found = choose([("file", saved)], run).ratios
         assert found is not None and found.learned == moved
+        assert carry_over(saved, sigmas, SCHEDULE).learned == moved  # connected too

@@ -28,6 +28,7 @@ from dc_solver.ratios import records as records_module
 from dc_solver.ratios.files import MOST_BYTES, parse
 from dc_solver.ratios.records import PACK_VERSION, to_record
 from dc_solver.ratios.schedule import QUALITIES
+from dc_solver.ratios.text import describe
 from dc_solver.solvers import LearnedSteps
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -78,23 +79,32 @@ identities = st.builds(
     seeds=st.lists(st.integers(0, 2**64), max_size=4).map(tuple),
     prompts_hash=maybe,
 )
-reports = st.builds(
-    Report,
-    losses=numbers,
-    losses_plain=numbers,
-    search_calls=count,
-    reference_calls=count,
-    check_calls=count,
-    points=count,
-    check_points=count,
-    errors=numbers,
-    errors_plain=numbers,
-    errors_dpmpp_2m=numbers,
-    found=numbers,
-    verdict=st.sampled_from(["better", "not better", "unchecked"]),
-    reused_reference=st.booleans(),
-    search_gain=st.one_of(st.none(), finite),
-)
+
+
+@st.composite
+def reports(draw: st.DrawFn) -> Report:
+    checked = draw(st.integers(0, 4))
+    errors = st.one_of(st.just(()), st.tuples(*[finite] * checked))
+    above = st.floats(min_value=0.0, exclude_min=True, allow_infinity=False)
+    return Report(
+        losses=draw(numbers),
+        losses_plain=draw(numbers),
+        search_calls=draw(count),
+        reference_calls=draw(count),
+        check_calls=draw(count),
+        points=draw(st.integers(1, 10**9)),
+        check_points=checked,
+        errors=draw(errors),
+        errors_plain=draw(errors),
+        errors_dpmpp_2m=draw(errors),
+        found=draw(numbers),
+        verdict=draw(st.sampled_from(["better", "not better", "unchecked"])),
+        reused_reference=draw(st.booleans()),
+        search_gain=draw(st.one_of(st.none(), above)),
+        check_work=draw(count),
+    )
+
+
 solver_settings = st.fixed_dictionaries(
     {
         "order": st.integers(1, 4),
@@ -117,7 +127,7 @@ def schedules(draw: st.DrawFn) -> RatioSchedule:
         cfg=draw(st.one_of(st.none(), finite)),
         origin=draw(st.sampled_from(["calibrated", "predicted", "imported"])),
         identity=draw(identities),
-        report=draw(st.one_of(st.none(), reports)),
+        report=draw(st.one_of(st.none(), reports())),
         notes=draw(st.lists(text, max_size=3).map(tuple)),
         **draw(solver_settings),
     )
@@ -142,7 +152,7 @@ def learned_schedules(draw: st.DrawFn) -> RatioSchedule:
         sigmas=host,
         cfg=draw(st.one_of(st.none(), finite)),
         identity=draw(identities),
-        report=draw(st.one_of(st.none(), reports)),
+        report=draw(st.one_of(st.none(), reports())),
         learned=LearnedSteps(own, draw(st.sampled_from([(), inputs])), chosen),
         quality=draw(st.sampled_from(QUALITIES)),
     )
@@ -171,6 +181,8 @@ quick = settings(
 @given(schedules())
 def test_a_schedule_comes_back_as_it_was(tmp_path: Path, obj: RatioSchedule) -> None:
     assert load(save(obj, tmp_path / "a.safetensors")) == obj
+    assert obj.gain is None or obj.gain >= 0.0  # whatever the numbers in it
+    assert describe(obj)
 
 
 @quick
@@ -393,6 +405,9 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("verdict", put("report", "verdict", value="great"), "verdict: expected one of"),
     ("losses", put("report", "losses", value=[None]), "losses: expected a number"),
     ("calls", put("report", "search_calls", value=1.5), "search_calls: expected a whole number"),
+    ("errors", put("report", "errors", value=[0.5] * 9), "errors: expected one a check point, "),
+    ("plain", put("report", "errors_plain", value=[1.0] * 9), "errors_plain: expected one a check"),
+    ("2m", put("report", "errors_dpmpp_2m", value=[1.0] * 9), "errors_dpmpp_2m: expected one a"),
     ("no ratios", no_tensor("ratios"), "expected a tensor 'ratios', got none"),
     ("unknown tensor", tensor("weights", [1.0]), "unknown tensor 'weights'"),
     ("float32", tensor("ratios", np.ones(4, np.float32)), "expected float64, got float32"),
@@ -426,6 +441,8 @@ REFUSED_LEARNED: list[tuple[str, Any, str]] = [
     ("input 0", tensor("learned.inputs", [1.0, 1.0, 0.0, 1.0]), "inputs: expected sigmas above 0"),
     ("missing in report", drop("report", "points"), "expected a field 'points'"),
     ("unknown in report", put("report", "score", value=1), "unknown field 'score'"),
+    ("gain", put("report", "search_gain", value=0.0), "search_gain: expected a number above 0"),
+    ("gain below", put("report", "search_gain", value=-0.5), "search_gain: .* got -0.5 of 5"),
 ]
 REFUSED_CPR: list[tuple[str, Any, str]] = [
     ("coefficients", tensor("coefficients", np.ones(35)), r"expected shape \(36,\)"),

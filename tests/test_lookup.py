@@ -275,6 +275,24 @@ def test_of_the_same_settings_the_lowest_error_comes_before_the_newest() -> None
     assert choose(library, run(grid(5), lora="mine")).source == "mine", "the LoRA comes first"
 
 
+def test_a_scheduler_that_drops_steps_is_passed_over() -> None:
+    """As ComfyUI's beta does of many steps."""
+
+    def dropping(scheduler: str, steps: int) -> tuple[float, ...] | None:
+        return (*grid(steps)[:2], *grid(steps)) if steps in (6, 7) else grid(steps)
+
+    for sigmas in (grid(6), grid(8)[4:], dropping("simple", 6)):
+        here = replace(run(sigmas, 4.5), grid_of=dropping)
+        assert (choose([("cpr", cpr())], here).ratios is not None) == (sigmas == grid(8)[4:])
+
+
+def test_a_lora_at_low_cfg_is_told_as_what_is_in_the_way() -> None:
+    found = [("file", calibration(cfg=1.5))]
+    assert choose(found, run(grid(5), 1.5, lora="turbo")).reason.endswith("with this LoRA")
+    other = [("file", calibration(cfg=1.5, lora="turbo"))]
+    assert choose(other, run(grid(5), 1.5)).reason.endswith("without a LoRA")
+
+
 def test_of_two_regressions_the_one_with_the_lower_error_comes_first() -> None:
     def fitted(gain: float) -> CPR:
         return fit_cpr([with_gain(calibration(n, w), gain) for n in (5, 8) for w in (2.0, 8.0)])

@@ -11,7 +11,7 @@ import pytest
 import torch
 from dc_solver.demo import emoji, grids
 from dc_solver.demo.experiment import Experiment, compare
-from dc_solver.ratios import Identity, RatioSchedule, load, save, settings_of
+from dc_solver.ratios import Identity, RatioSchedule, fit_cpr, load, save, settings_of
 from dc_solver.ratios import prior as shipped
 from dc_solver.ratios.chosen import choose_ratios, told
 from dc_solver.ratios.lookup import Run
@@ -181,8 +181,34 @@ def test_settings_of_ratios_do_not_keep_it_away() -> None:
 def test_a_model_that_ratios_did_not_help_does_not_take_it() -> None:
     kept = RatioSchedule((1.0,) * 5, sigmas=grid(5), cfg=4.0, identity=run().identity)
     assert choose_ratios(None, lambda: [("kept", kept)], run, 6).ratios is None
-    others = replace(kept, identity=replace(kept.identity, fingerprint="other"))
-    assert choose_ratios(None, lambda: [("kept", others)], run, 6).ratios is not None
+    helped = replace(kept, ratios=(1.0, 1.0, 1.0, 1.0, 1.2), cfg=5.0)
+    library = [("cpr", fit_cpr([helped, kept]))]  # on another scheduler than the run's
+    beta = run(grid(6, "beta"), 4.6)
+    assert choose_ratios(None, lambda: library, lambda: beta, 6).ratios is None
+
+
+@pytest.mark.parametrize(
+    "changes", [{"fingerprint": "other"}, {"fingerprint": None}, {"lora": "lightning"}]
+)
+def test_what_was_found_of_another_model_does_not_keep_it_away(changes: dict[str, Any]) -> None:
+    identity = replace(run().identity, **changes)
+    kept = RatioSchedule((1.0,) * 5, sigmas=grid(5), cfg=4.0, identity=identity)
+    unknown = "fingerprint" in changes and changes["fingerprint"] is None
+    here = run(identity=identity) if unknown else run()  # two that nobody recognises
+    assert choose_ratios(None, lambda: [("kept", kept)], lambda: here, 6).ratios is not None
+    ddim = RatioSchedule((1.0,) * 5, sigmas=grid(5), cfg=4.0, identity=run().identity,
+                         solver="ddim", order=1)  # fmt: skip
+    assert choose_ratios(None, lambda: [("kept", ddim)], run, 6).ratios is not None
+
+
+def test_schedules_are_asked_for_only_where_it_may_speak() -> None:
+    def never(name: str, steps: int) -> None:
+        raise AssertionError("a scheduler of another pack may raise")
+
+    entry = ("other", RatioSchedule((1.0, 1.2), identity=Identity(fingerprint="other")))
+    for here, steps in ((run(grid(30)), 30), (run(cfg=1.0), 6), (run(cfg=None), 6)):
+        asked = replace(here, grid_of=never)
+        assert choose_ratios(None, lambda: [entry], lambda a=asked: a, steps).ratios is None
 
 
 def test_an_empty_library_is_no_work_where_the_prior_has_nothing_to_say() -> None:

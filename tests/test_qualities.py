@@ -231,6 +231,13 @@ def test_a_student_of_many_steps_does_not_pass_for_a_reference(scheduler: str, s
         assert (resolutions.rough, resolutions.levels[0]) == (ROUGH, LEVELS[0])
 
 
+@pytest.mark.parametrize("steps", [90, 150, 300])
+def test_a_reference_of_a_long_run_is_finer_than_what_it_is_compared_with(steps: int) -> None:
+    rough, levels = resolutions_for(lambda calls: max(calls, steps), steps)
+    assert rough >= 2 * steps
+    assert levels[0] >= max(2.8 * steps, 1.25 * rough)
+
+
 # The whole
 
 

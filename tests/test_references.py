@@ -117,6 +117,8 @@ def test_a_finer_student_goes_on_from_what_is_known(kind: str) -> None:
     totals = [whole for _, whole in told]
     assert done == sorted(done) and totals == sorted(totals)
     assert told[-1] == (totals[-1], totals[-1])
+    assert found.report is not None
+    assert sum(found.report.calls.values()) <= totals[-1]  # else the bar would stand still
 
 
 @pytest.mark.parametrize("calls", [64, None])

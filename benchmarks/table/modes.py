@@ -191,6 +191,7 @@ def _fitted(subject: Subject, scheduler: str, quality: str) -> tuple[CPR, float]
         cfgs=FITTED_CFGS,
         check=tasks[0].check,
         extra_args=tasks[0].extra_args,
+        guard="all",
         quality=quality,
     )
     return fit_cpr(found), sum(each.report.calls_per_point for each in found if each.report)
@@ -206,12 +207,16 @@ def _quality(task: Task, quality: str) -> Calibrated:
         check=task.check,
         extra_args=task.extra_args,
         cfg=task.cfg,
+        guard="all",
         quality=quality,
         stock={name: task.grid(name) for name in SCHEDULERS},
     )
     assert found.report is not None
     notes = {
         "verdict": found.report.verdict,
+        "gain": found.report.gain,
+        "search_gain": found.report.search_gain,
+        "found": list(found.report.found),
         "ratios": list(found.ratios),
         "sigmas": list(found.sigmas_to_run or ()),
         "solver": found.solver,

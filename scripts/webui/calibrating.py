@@ -210,6 +210,7 @@ class _Search:
             extra_args=lambda points: {
                 name: rows_of(value, points, job.points) for name, value in arguments.items()
             },
+            guard="all",
             quality=job.quality,
             stock=models.stock_of(wrap),
             reference_calls=job.reference_calls,

@@ -144,7 +144,8 @@ class Curve extends Box {
   }
 
   change(points) {
-    const all = (!this.badEdits && readEdits(this.edits.value || "")) || {};
+    const known = readEdits(this.edits.value || "") ?? {};
+    const all = this.badEdits && !(this.key in known) ? {} : known; // the mistake is elsewhere
     all[this.key] = points(all[this.key] ?? {});
     if (!Object.keys(all[this.key]).length) delete all[this.key];
     const text = Object.keys(all).length ? JSON.stringify(all) : "";

@@ -56,7 +56,8 @@ def _gains(cpr: CPR) -> str:
     head = "".join(f"<th>CFG {scale:g}</th>" for scale in scales)
     return (
         '<div class="dc-scroll"><table>'
-        f"<caption>{_caption(cpr)}</caption><thead><tr><th></th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+        f"<caption>error, {base_of(cpr)} = 1</caption>"
+        f"<thead><tr><th></th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 
@@ -71,7 +72,7 @@ def _errors(found: RatioSchedule, report: Report) -> str:
     bars += [(kept if found.active else "ratios found, not kept", gain)]
     bars += [("DPM-Solver++(2M)", gain / over_2m)] if over_2m else []
     searched = report.search_gain
-    bars += [("on the search seeds", searched)] if searched is not None else []
+    bars += [(f"{kept}, search seeds", searched)] if searched is not None else []
     longest = max(error for _, error in bars)
     rows = "".join(
         f"<tr><th scope='row'>{name}</th><td><i style='width:{100 * error / longest:.1f}%'></i>"
@@ -79,12 +80,9 @@ def _errors(found: RatioSchedule, report: Report) -> str:
         for name, error in bars
     )
     return (
-        f'<table class="dc-bars"><caption>{_caption(found)}</caption><tbody>{rows}</tbody></table>'
+        f'<table class="dc-bars"><caption>error on held-out seeds, {base_of(found)} = 1</caption>'
+        f"<tbody>{rows}</tbody></table>"
     )
-
-
-def _caption(found: RatioSchedule | CPR) -> str:
-    return f"error on held-out seeds, {base_of(found)} = 1"
 
 
 def _download(entry: Entry) -> str:
