@@ -187,7 +187,7 @@ class Task:
     @property
     def reference_share(self) -> float:
         """How far off the reference may be, as a share of the student's error."""
-        return 0.03 if self.quality in ("paper", "ratios+") else 0.015
+        return 0.02 if self.quality in ("paper", "ratios+") else 0.015
 
     def check_grid(self, sigmas: torch.Tensor | Sequence[float]) -> Grid:
         grid = make_grid(sigmas, self.schedule)

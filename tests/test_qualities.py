@@ -8,10 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from dc_solver.demo import emoji
-from dc_solver.demo.experiment import Experiment
 from dc_solver.ratios import QUALITIES, RatioSchedule, Report, calibrate, calibrate_grid
-from dc_solver.ratios.accuracy import LEVELS, ROUGH, Resolutions, fine_enough, resolutions_for
 from dc_solver.ratios.families import RatioFamily, StepFamily, WarpFamily, plain_course
 from dc_solver.ratios.greedy import LOSSES
 from dc_solver.ratios.least_squares import fit
@@ -177,65 +174,6 @@ def test_a_trajectory_is_exact_between_its_steps_too(kind: str) -> None:
         assert float((trajectory.state(sigma) - exact).abs().max()) < 1e-3
         output = problem(exact, torch.full((3,), sigma, dtype=torch.float64))
         assert float((trajectory.output(sigma) - output).abs().max()) < 1e-3
-
-
-@pytest.mark.parametrize(("share", "levels"), [(0.5, 1), (1e-9, len(LEVELS))])
-def test_the_reference_is_as_fine_as_it_has_to_be(share: float, levels: int) -> None:
-    x, schedule, asked = points("vp", 6), schedule_of("vp"), []
-
-    def make(calls: int, count: int | None) -> Trajectory:
-        here = x if count is None else x[:count]
-        asked.append((calls, len(here)))
-        return Trajectory(point_model(Mixture(), len(here)), here, GRIDS["vp"], schedule, calls)
-
-    course = plain_course(GRIDS["vp"], schedule, Settings())
-    student = runs_of(Mixture(), x[:4], x[:4]).run(course).final
-    found = fine_enough(make, student, share, Resolutions(ROUGH, LEVELS))
-    trajectory, estimate = found.trajectory, found.share(student)
-    assert asked == [(ROUGH, 4), *((calls, 6) for calls in LEVELS[:levels])]
-    assert (estimate <= share) == (levels == 1)
-    # What it says of its own error is no less than half of what that is.
-    truth = make(400, None).final
-    off = (trajectory.final - truth).square().mean(dim=1).log().mean().exp()
-    error = (student - truth[:4]).square().mean(dim=1).log().mean().exp()
-    assert float(off / error) <= 2.0 * estimate
-
-
-@pytest.mark.parametrize("steps", [5, 10, 20])
-@pytest.mark.parametrize("scheduler", ["simple", "beta"])
-def test_a_student_of_many_steps_does_not_pass_for_a_reference(scheduler: str, steps: int) -> None:
-    """All pass through its sigmas, so a reference of hardly more calls agrees with it and with one
-    of a few less."""
-    model = emoji.load("eps")
-    sigmas = Experiment(model, 7.5, scheduler).sigmas(steps).tolist()
-    data, schedule = emoji.points(range(4)), model.schedule
-    x = model.start(data.noise, sigmas[0])
-
-    def guided(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-        return model.denoiser(7.5)(x, sigma, condition=data.conditions[: len(x)])
-
-    def make(calls: int, count: int | None) -> Trajectory:
-        return Trajectory(point_model(guided, 4), x, sigmas, schedule, calls)
-
-    resolutions = resolutions_for(
-        lambda calls: len(reference_sigmas(sigmas, schedule, calls)[0]) - 1, steps
-    )
-    student = runs_of(guided, x, x).run(plain_course(sigmas, schedule, Settings())).final
-    found = fine_enough(make, student, 1.0, resolutions)
-    truth = make(200, None).final
-    off = (found.trajectory.final - truth).square().flatten(1).mean(dim=1).log().mean().exp()
-    error = (student - truth).square().flatten(1).mean(dim=1).log().mean().exp()
-    assert float(off / error) < 0.1
-    assert found.trajectory.calls >= 2.8 * steps
-    if steps == 5:
-        assert (resolutions.rough, resolutions.levels[0]) == (ROUGH, LEVELS[0])
-
-
-@pytest.mark.parametrize("steps", [90, 150, 300])
-def test_a_reference_of_a_long_run_is_finer_than_what_it_is_compared_with(steps: int) -> None:
-    rough, levels = resolutions_for(lambda calls: max(calls, steps), steps)
-    assert rough >= 2 * steps
-    assert levels[0] >= max(2.8 * steps, 1.25 * rough)
 
 
 # The whole

@@ -109,9 +109,9 @@ def test_a_finer_student_goes_on_from_what_is_known(kind: str) -> None:
     found = run(references, kind, sigmas=many, progress=lambda *now: told.append(now))
     (after,) = (kept.asked for kept in references._kept.values())
     assert after > before
-    steps = found.steps  # a level of less than nearly three times these would agree with it
-    made = sum(level for level in LEVELS if before < level <= after and level > 2.8 * steps)
-    made *= POINTS
+    levels = [math.ceil(found.steps / 5 * level) for level in LEVELS]
+    made = sum(level for level in levels if level <= after) * POINTS
+    assert after in levels
     assert reference_work(found) == pytest.approx(made + found.steps * PROBES, rel=0.1)
     done = [now for now, _ in told]
     totals = [whole for _, whole in told]

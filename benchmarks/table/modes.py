@@ -80,28 +80,28 @@ def mode(
     return register
 
 
-@mode("4", expected=lambda steps: 60.0 + 6.0 * steps)
+@mode("5", expected=lambda steps: 60.0 + 6.0 * steps)
 def paper(task: Task) -> Calibrated:
     """The greedy ratios as ComfyUI's node and the demo search them."""
     return _quality(task, "paper")
 
 
-@mode("3", expected=lambda steps: 60.0 + 25.0 * steps)
+@mode("4", expected=lambda steps: 60.0 + 25.0 * steps)
 def ratios_plus(task: Task) -> Calibrated:
     return _quality(task, "ratios+")
 
 
-@mode("3", expected=lambda steps: 80.0 + 20.0 * steps)
+@mode("4", expected=lambda steps: 80.0 + 20.0 * steps)
 def tournament(task: Task) -> Calibrated:
     return _quality(task, "tournament")
 
 
-@mode("3", expected=lambda steps: 60.0 + 25.0 * steps)
+@mode("4", expected=lambda steps: 60.0 + 25.0 * steps)
 def schedule(task: Task) -> Calibrated:
     return _quality(task, "schedule")
 
 
-@mode("1", expected=lambda steps: 100.0 + 7.0 * steps * steps)
+@mode("2", expected=lambda steps: 100.0 + 7.0 * steps * steps)
 def full(task: Task) -> Calibrated:
     return _quality(task, "full")
 
@@ -118,14 +118,14 @@ def _between(cfg: float, steps: int) -> bool:
     )
 
 
-@mode("3", expected=lambda steps: 40.0, where=_between)
+@mode("4", expected=lambda steps: 40.0, where=_between)
 def cpr(task: Task) -> Calibrated:
     """What the regression predicts for steps or a scale that it has not seen; it costs nothing
     here, and the grid of calibrations behind it is in the notes."""
     return _predicted(task, "paper")
 
 
-@mode("4", expected=lambda steps: 100.0, where=_between)
+@mode("5", expected=lambda steps: 100.0, where=_between)
 def cpr_schedule(task: Task) -> Calibrated:
     """The same over calibrations that moved their steps."""
     return _predicted(task, "schedule")
