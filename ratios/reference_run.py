@@ -35,7 +35,8 @@ class ReferenceRun:
         self._everyone = range(task.points + task.check)
         self._probes = self._everyone[:PROBES]
         self._finest = max(grids, key=lambda grid: grid.steps)
-        self._resolutions = resolutions_for(self._calls, self._finest.steps)
+        moves = len(union([self._finest.sigmas], task.schedule)) - 1  # a step may stand still
+        self._resolutions = resolutions_for(self._calls, moves)
         self._key = None if task.references is None else _key(task, self._wanted, cfg)
         self._known = self._find()
 
