@@ -21,6 +21,8 @@ from .search import BOUNDS, SMALL_GAIN, VectorSearch, closed_form
 LOSSES = {"balanced": 0.5, "relative": 1.0, "mean": 0.0}
 #: What is left of a ratio that ten points ask for: on other points it would go too far.
 HELD_BACK = 0.95
+#: The last ratio is held back while this much is added to the mean log error of the points at most.
+_NEXT_TO_NOTHING = 0.005
 
 
 @dataclass(frozen=True)
@@ -111,15 +113,23 @@ def _best_ratio(attempt: _Attempt) -> float:
 
 
 def _last_ratio(attempt: _Attempt, best: float, held_back: float) -> float:
-    """The ratio of the least geometric mean of the points' errors, no further from ``best`` than
-    holding back would take it.  After the last step the errors are the image's, and none of its
-    ratios costs a call.
-    """
-    from scipy.optimize import minimize_scalar  # a tenth of a second that only a search needs
+    """Held back as far as the geometric mean of the points' errors rises by next to nothing.
 
-    ends = (min(max(end, BOUNDS[0]), BOUNDS[1]) for end in (held_back * best, best / held_back))
-    found = minimize_scalar(attempt.log_error, bounds=sorted(ends), method="bounded")
-    return float(found.x)
+    After the last step the errors are the image's, and none of its ratios costs a call; where their
+    mean is least may be beyond ``best``, by as much as holding back would take from it.
+    """
+    from scipy.optimize import brentq, minimize_scalar  # a tenth of a second that a search needs
+
+    held, beyond = (
+        min(max(end, BOUNDS[0]), BOUNDS[1]) for end in (held_back * best, best / held_back)
+    )
+    least = minimize_scalar(attempt.log_error, bounds=sorted((held, beyond)), method="bounded")
+    allowed = float(least.fun) + _NEXT_TO_NOTHING
+
+    def rise(ratio: float) -> float:
+        return attempt.log_error(ratio) - allowed
+
+    return held if not rise(held) > 0.0 else float(brentq(rise, held, float(least.x), xtol=1e-4))
 
 
 @dataclass
