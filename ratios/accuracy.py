@@ -27,6 +27,9 @@ PROBES = 4
 #: half of that ratios were found that fit the error of the reference (flow, CFG 1.5, beta, 8 steps:
 #: 0.70 of the plain error by the reference, 0.87 by the truth).
 _ROUGH_STEPS, _LEVEL_STEPS, _FINER = 2, 5.6, 1.25
+#: How far off it may be by the estimate, as a share of the student's error; the estimate is one to
+#: three times the truth on the trained models.
+SHARE = 0.04
 #: The order of the solver that the references are run with, or less: by what power of their calls
 #: their errors fall.
 _ORDER = 2

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Sequence
 from ..solvers import Schedule
 from ..solvers.calls import Model
 from ..solvers.grid import Grid
-from .accuracy import PROBES, Reference, fine_enough, resolutions_for
+from .accuracy import PROBES, SHARE, Reference, fine_enough, resolutions_for
 from .families import plain_course
 from .points import Tally
 from .reference import reference_sigmas, union
@@ -86,7 +86,7 @@ class ReferenceRun:
             course = plain_course(self._finest.sigmas, task.schedule, task.settings)
             student = runs.run(course).final
             work += runs.model.calls * len(self._probes)
-            found = fine_enough(make, student, task.reference_share, self._resolutions, self._known)
+            found = fine_enough(make, student, SHARE, self._resolutions, self._known)
         else:
             asked = task.reference_calls
             found = self._known or Reference(make(asked, None), asked)

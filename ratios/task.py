@@ -184,11 +184,6 @@ class Task:
         digest.update(self.start.contiguous().numpy().tobytes())
         return digest.digest()
 
-    @property
-    def reference_share(self) -> float:
-        """How far off the reference may be, as a share of the student's error."""
-        return 0.02 if self.quality in ("paper", "ratios+") else 0.015
-
     def check_grid(self, sigmas: torch.Tensor | Sequence[float]) -> Grid:
         grid = make_grid(sigmas, self.schedule)
         if grid.steps < 1 or grid.sigmas[0] == 0.0:

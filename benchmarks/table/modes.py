@@ -118,7 +118,7 @@ def _between(cfg: float, steps: int) -> bool:
     )
 
 
-@mode("5", expected=lambda steps: 40.0, where=_between)
+@mode("6", expected=lambda steps: 40.0, where=_between)
 def cpr(task: Task) -> Calibrated:
     """What the regression predicts for steps or a scale that it has not seen; it costs nothing
     here, and the grid of calibrations behind it is in the notes."""
