@@ -158,7 +158,7 @@ def grid_quality() -> Widget:
     """What a calibration that a CPR is fitted to searches."""
     return (list(CPR_QUALITIES), {
         "default": "paper",
-        "tooltip": "paper: the ratios. schedule: moved steps too, 3 to 4 times the calls, and far "
+        "tooltip": "paper: the ratios. schedule: moved steps too, 2 to 3 times the calls, and far "
         "less of the error left at low CFG and from 7 steps on. Predict Ratios then moves the "
         "steps of the same schedule, for whole runs.",
     })  # fmt: skip
@@ -171,7 +171,7 @@ def quality() -> Widget:
         "tooltip": "paper: the ratios, in the fewest model calls. ratios+: refined on whole runs, "
         "2 to 3 times the calls. tournament: the best solver and schedule, then ratios, 2 times. "
         "schedule: moved steps, then ratios, 2 times. full: moved steps and all weights of the "
-        "solver, 3 to 6 times; best below ten steps. The last three serve whole runs only where "
+        "solver, 3 to 5 times; best below ten steps. The last three serve whole runs only where "
         "they move steps: image to image then takes another calibration or none.",
     })  # fmt: skip
 

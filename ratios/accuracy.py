@@ -27,6 +27,9 @@ PROBES = 4
 #: half of that ratios were found that fit the error of the reference (flow, CFG 1.5, beta, 8 steps:
 #: 0.70 of the plain error by the reference, 0.87 by the truth).
 _ROUGH_STEPS, _LEVEL_STEPS, _FINER = 2, 5.6, 1.25
+#: A known one of fewer calls than this share of the first level does not do, whatever it says of
+#: itself; one to go on with has so many times the calls of a known one.
+_ENOUGH, _NEXT = 0.75, 1.5
 #: How far off it may be by the estimate, as a share of the student's error; the estimate is one to
 #: three times the truth on the trained models.
 SHARE = 0.04
@@ -83,9 +86,11 @@ def resolutions_for(calls: Callable[[int], int], steps: int) -> Resolutions:
     """
     rough = max(ROUGH, _ROUGH_STEPS * steps)
     first = max(_LEVEL_STEPS * steps / LEVELS[0], 1.0)
-    levels = [math.ceil(first * level) for level in LEVELS]
+    most = max(math.ceil(first * LEVELS[0]), LEVELS[-1])
+    levels = sorted({min(math.ceil(first * level), most) for level in LEVELS})
     least = _FINER * calls(rough)
-    return Resolutions(rough, [level for level in levels if calls(level) >= least])
+    enough = [level for level in levels if calls(level) >= least]
+    return Resolutions(rough, enough or [math.ceil(least)])
 
 
 def fine_enough(
@@ -102,16 +107,17 @@ def fine_enough(
         student: final states of the student on the first :data:`PROBES` points.
         share: of the mean square error, in the geometric mean over those points.
         resolutions: see :func:`resolutions_for`.
-        known: the finest reference of these points so far; where it does not do, the next level
-            is compared with it.
+        known: the finest reference of these points so far, perhaps of another number of steps;
+            where it does not do, the next level that is clearly finer is compared with it.
     """
-    if known is not None and known.share(student) <= share:
+    few = known is not None and known.asked < _ENOUGH * resolutions.levels[0]
+    if known is not None and not few and known.share(student) <= share:
         return known
     probes = len(student)
     coarse = make(resolutions.rough, probes) if known is None else known.trajectory
     found = known
     for calls in resolutions.levels:
-        if known is not None and calls <= known.asked:
+        if known is not None and calls < _NEXT * known.asked:
             continue
         fine = make(calls, None)
         found = Reference(fine, calls, _log_off(fine, coarse, probes))

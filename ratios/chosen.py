@@ -14,6 +14,9 @@ from .prior import PREDICTIONS, SCHEDULERS, STEPS, measured, prior
 from .schedule import PRIOR, RatioSchedule
 from .text import counted, label_of, listed, plain_of
 
+#: Qualities that say whether ratios help; of others it is known of moved steps alone.
+_OF_RATIOS = ("paper", "ratios+")
+
 
 def choose_ratios(
     brought: RatioSchedule | None,
@@ -80,6 +83,7 @@ def _no_help(found: RatioSchedule | CPR, run: Run) -> bool:
     here, there = run.identity, found.identity
     return (
         not found.active
+        and found.quality in _OF_RATIOS
         and there.fingerprint is not None
         and there.fingerprint == here.fingerprint
         and there.lora == here.lora

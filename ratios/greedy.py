@@ -79,7 +79,8 @@ def greedy_search(
         attempt = _Attempt(model, step, after, state, denoised, buffer, truth[i + 1], loss, sketch)
         best = _best_ratio(attempt)
         ratio = best if best == 1.0 else held_back * best
-        if after is None and best != 1.0:
+        last = step.correct is None and not any(later.calls_model for later in plan[i + 1 :])
+        if last and best != 1.0:
             ratio = _last_ratio(attempt, best, held_back)
         if not math.isfinite(attempt.losses[1.0]):
             raise ValueError(

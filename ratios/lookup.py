@@ -120,12 +120,13 @@ def _where(entries: Iterable[Entry], run: Run) -> str:
     ]
     if not same:
         return ""
-    if not any(same_solver(found, run) for found in same):
+    of_solver = [found for found in same if same_solver(found, run)]
+    if not of_solver:
         here = run.solver.get("solver", "dc_solver")
         if all(found.solver != here for found in same):
             return f" for the solver {here}"
         return "" if run.identity.guidance else " with these solver settings"
-    if not any(_same_lora(found, run) for found in same):
+    if not any(_same_lora(found, run) for found in of_solver):
         return " without a LoRA" if run.identity.lora is None else " with this LoRA"
     return " on the sigmas of this run: another schedule, denoise or shift"
 

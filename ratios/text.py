@@ -80,7 +80,7 @@ def _gain(report: Report, base: str) -> list[str]:
         f"{report.check_points} got worse"
     ]
     if report.search_gain is not None:
-        together = f"; together, these counted half, {report.estimate or 0.0:.2f}"
+        together = f"; taken together {report.estimate or 0.0:.2f}"
         searched = _seeds(report.points, "search")
         lines.append(f"error on the {searched}: {report.search_gain:.2f}{together}")
     if report.verdict == "not better":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -93,9 +94,14 @@ def test_a_student_of_many_steps_does_not_pass_for_a_reference(scheduler: str, s
 
 @pytest.mark.parametrize("steps", [90, 150, 300])
 def test_a_reference_of_a_long_run_is_finer_than_what_it_is_compared_with(steps: int) -> None:
-    rough, levels = resolutions_for(lambda calls: max(calls, steps), steps)
-    assert rough >= 2 * steps
-    assert levels[0] >= max(5.6 * steps, 1.25 * rough)
+    rough, levels = resolutions_for(lambda calls: calls + steps, steps)  # one more an interval
+    assert levels[0] + steps >= 1.25 * (rough + steps)
+    assert levels == [math.ceil(5.6 * steps)], "and there is no end to what a finer one would take"
+
+
+def test_a_grid_of_so_many_intervals_that_no_level_tells_them_apart_has_one() -> None:
+    rough, levels = resolutions_for(lambda calls: calls + 12_000, 200)
+    assert len(levels) == 1 and levels[0] >= 1.25 * (rough + 12_000)
 
 
 @pytest.mark.parametrize(("cfg", "steps"), [(1.5, 8), (3.0, 8), (1.5, 10)])

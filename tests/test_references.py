@@ -11,9 +11,11 @@ import pytest
 import torch
 from dc_solver.nodes.references import key_of
 from dc_solver.ratios import RatioSchedule, References, calibrate, calibrate_grid
-from dc_solver.ratios.accuracy import LEVELS, PROBES, Reference
+from dc_solver.ratios.accuracy import LEVELS, PROBES, Reference, fine_enough, resolutions_for
 from dc_solver.ratios.model_key import Same, model_key
+from dc_solver.ratios.points import Chunk, PointModel, Tally
 from dc_solver.ratios.text import describe_ratios
+from dc_solver.ratios.trajectory import Trajectory
 from dc_solver.solvers import Schedule, VPSchedule
 from problems import Counted, Mixture, schedule_of
 
@@ -119,6 +121,31 @@ def test_a_finer_student_goes_on_from_what_is_known(kind: str) -> None:
     assert told[-1] == (totals[-1], totals[-1])
     assert found.report is not None
     assert sum(found.report.calls.values()) <= totals[-1]  # else the bar would stand still
+
+
+@pytest.mark.parametrize(
+    ("before", "steps", "after"),
+    [(28, 6, 28), (28, 8, 45), (51, 10, 51), (39, 10, 112), (112, 5, 112)],
+)
+def test_what_is_known_serves_runs_of_not_many_more_steps(
+    before: int, steps: int, after: int
+) -> None:
+    """Else its error is like theirs, however small it takes itself to be; and what comes after it
+    is clearly finer."""
+    x, schedule, sigmas = points(count=PROBES), schedule_of("vp"), SIX["vp"]
+
+    def make(calls: int, count: int | None) -> Trajectory:
+        model = PointModel(
+            Mixture(), extra_args=None, device=x.device, dtype=x.dtype, points=range(PROBES),
+            chunk=Chunk(PROBES), tally=Tally(None, None, 0),
+        )  # fmt: skip
+        return Trajectory(model, x, sigmas, schedule, calls)
+
+    known = Reference(make(before, None), before, log_off=-30.0)
+    student = 1.5 * known.trajectory.final
+    found = fine_enough(make, student, 0.04, resolutions_for(lambda calls: calls, steps), known)
+    assert found.asked == after
+    assert (found is known) == (before == after)
 
 
 @pytest.mark.parametrize("calls", [64, None])

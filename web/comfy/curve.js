@@ -12,6 +12,8 @@ import { say, short } from "./words.js";
 const NAME = "dc_solver_curve";
 const HEIGHT = 196;
 const SENTENCE_HEIGHT = 88;
+// Edits of less than this go to the server whole, so that any mistake in them is told.
+const ALL_OF_IT = 1500;
 
 // What a node's curve shows now: a sentence, something to ask the server, or a finished answer.
 const WANTED = {
@@ -138,20 +140,21 @@ class Curve extends Box {
   // those of this number of steps or this file.
   editsOf(key) {
     const text = this.edits?.value || "";
-    if (text.length < 1500) return text;
+    if (text.length < ALL_OF_IT) return text;
     const points = readEdits(text)?.[key];
     return points ? JSON.stringify({ [key]: points }) : "";
   }
 
   change(points) {
-    const known = readEdits(this.edits.value || "") ?? {};
-    const all = this.badEdits && !(this.key in known) ? {} : known; // the mistake is elsewhere
+    const text = this.edits.value || "";
+    const mistakeElsewhere = this.badEdits && text.length < ALL_OF_IT; // as all of it was sent
+    const all = (!mistakeElsewhere && readEdits(text)) || {};
     all[this.key] = points(all[this.key] ?? {});
     if (!Object.keys(all[this.key]).length) delete all[this.key];
-    const text = Object.keys(all).length ? JSON.stringify(all) : "";
-    if (text === this.edits.value) return;
-    this.edits.value = text;
-    this.edits.callback?.(text);
+    const after = Object.keys(all).length ? JSON.stringify(all) : "";
+    if (after === text) return;
+    this.edits.value = after;
+    this.edits.callback?.(after);
     this.unrecorded = true;
     this.update();
   }
@@ -197,7 +200,7 @@ function readEdits(text) {
   if (!text) return {};
   try {
     const found = JSON.parse(text);
-    return found && typeof found === "object" ? found : null;
+    return found && typeof found === "object" && !Array.isArray(found) ? found : null;
   } catch {
     return null;
   }

@@ -69,10 +69,12 @@ def _errors(found: RatioSchedule, report: Report) -> str:
     kept = compensated(found.solver, found.corrector)
     kept = kept if found.learned is None else "learned steps"
     bars = [(base_of(found), 1.0)]
-    bars += [(kept if found.active else "ratios found, not kept", gain)]
-    bars += [("DPM-Solver++(2M)", gain / over_2m)] if over_2m else []
+    kept = kept if found.active else "ratios found, not kept"
     searched = report.search_gain
+    bars += [(kept if searched is None else f"{kept}, check seeds", gain)]
+    bars += [("DPM-Solver++(2M)", gain / over_2m)] if over_2m else []
     bars += [(f"{kept}, search seeds", searched)] if searched is not None else []
+    seeds = " on held-out seeds" if searched is None else ""
     longest = max(error for _, error in bars)
     rows = "".join(
         f"<tr><th scope='row'>{name}</th><td><i style='width:{100 * error / longest:.1f}%'></i>"
@@ -80,7 +82,7 @@ def _errors(found: RatioSchedule, report: Report) -> str:
         for name, error in bars
     )
     return (
-        f'<table class="dc-bars"><caption>error on held-out seeds, {base_of(found)} = 1</caption>'
+        f'<table class="dc-bars"><caption>error{seeds}, {base_of(found)} = 1</caption>'
         f"<tbody>{rows}</tbody></table>"
     )
 
