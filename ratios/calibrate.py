@@ -237,7 +237,7 @@ def _scale(
         cell = Cell(task, model, grid, trajectory, tally)
         found = search(cell)
         searched = cell.work
-        gain = search_gain(cell, found) if task.check and task.guard == "all" else None
+        gain = search_gain(cell, found) if task.all_heard else None
         result = RatioSchedule(
             ratios=found.ratios,
             learned=found.learned,

@@ -180,8 +180,7 @@ def most_work(task: Task, grid: Grid) -> int:
         family = StepFamily(grid.sigmas, task.schedule, task.settings, HISTORY)
         rounds = _rounds(steps) * (jacobian_calls(family, steps) + 3 * steps)
         return (rounds + (_CONFIRMED + 3) * steps) * task.points + check
-    heard = bool(task.check) and task.guard == "all"
-    return greedy + check + heard * steps * task.points
+    return greedy + check + (steps * task.points if task.all_heard else 0)
 
 
 def _rounds(steps: int) -> int:

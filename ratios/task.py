@@ -177,6 +177,11 @@ class Task:
             identity=Identity(**{"latent_shape": tuple(x.shape[1:]), **identity}),
         )
 
+    @property
+    def all_heard(self) -> bool:
+        """Whether there is a guard and it hears the search points too."""
+        return self.check > 0 and self.guard == "all"
+
     @cached_property
     def start_digest(self) -> bytes:
         """A hash over the starting states, their number and order."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from dc_solver.ratios.points import Chunk, PointModel, Tally
 from dc_solver.solvers import FlowSchedule, Schedule, VPSchedule
 
 
@@ -72,3 +73,11 @@ class Counted:
         self.calls += 1
         self.points += len(x)
         return torch.as_tensor(self.model(x, sigma, **extra))
+
+
+def point_model(model: Any, count: int) -> PointModel:
+    """The model over so many points in one batch, its calls counted nowhere else."""
+    return PointModel(
+        model, extra_args=None, device=torch.device("cpu"), dtype=torch.float64,
+        points=range(count), chunk=Chunk(count), tally=Tally(None, None, 0),
+    )  # fmt: skip

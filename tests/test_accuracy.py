@@ -12,13 +12,12 @@ from dc_solver.demo.experiment import Experiment
 from dc_solver.ratios import calibrate
 from dc_solver.ratios.accuracy import LEVELS, ROUGH, Resolutions, fine_enough, resolutions_for
 from dc_solver.ratios.families import plain_course
-from dc_solver.ratios.points import Chunk, PointModel, Tally
 from dc_solver.ratios.reference import reference_sigmas
 from dc_solver.ratios.runs import Runs, Sketch
 from dc_solver.ratios.trajectory import Trajectory
 from dc_solver.solvers import sample
 from dc_solver.solvers.step import Settings
-from problems import Mixture, schedule_of
+from problems import Mixture, point_model, schedule_of
 
 GRID = (12.0, 6.0, 3.0, 1.4, 0.6, 0.0)
 
@@ -26,13 +25,6 @@ GRID = (12.0, 6.0, 3.0, 1.4, 0.6, 0.0)
 def points(count: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     return GRID[0] * torch.randn(count, 24, generator=generator, dtype=torch.float64)
-
-
-def point_model(model: Any, count: int) -> PointModel:
-    return PointModel(
-        model, extra_args=None, device=torch.device("cpu"), dtype=torch.float64,
-        points=range(count), chunk=Chunk(count), tally=Tally(None, None, 0),
-    )  # fmt: skip
 
 
 def runs_of(model: Any, x: torch.Tensor) -> Runs:

@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 import torch
 from dc_solver.ratios import RatioSchedule, References, calibrate, calibrate_grid
-from dc_solver.ratios.points import Chunk, PointModel, Tally
 from dc_solver.ratios.reference import reference_sigmas
 from dc_solver.ratios.trajectory import Trajectory
 from dc_solver.solvers import Schedule, VPSchedule, sample
-from problems import Counted, Gaussian, Mixture, schedule_of
+from problems import Counted, Gaussian, Mixture, point_model, schedule_of
 
 GRIDS = {
     "vp": [12.0, 6.0, 3.0, 1.4, 0.6, 0.0],
@@ -39,16 +38,7 @@ def total(result: RatioSchedule) -> int:
 def states_on(
     model: Any, x: torch.Tensor, sigmas: Sequence[float], schedule: Schedule, calls: int
 ) -> dict[float, torch.Tensor]:
-    everyone = PointModel(
-        model,
-        extra_args=None,
-        device=x.device,
-        dtype=x.dtype,
-        points=range(len(x)),
-        chunk=Chunk(len(x)),
-        tally=Tally(None, None, 0),
-    )
-    trajectory = Trajectory(everyone, x, sigmas, schedule, calls)
+    trajectory = Trajectory(point_model(model, len(x)), x, sigmas, schedule, calls)
     return {sigma: trajectory.state(sigma) for sigma in sigmas}
 
 
@@ -395,7 +385,7 @@ def test_a_fixed_dict_goes_to_every_call() -> None:
     assert given == {"mean": 0.2}
 
 
-# The guard
+# Models that break
 
 
 @pytest.mark.parametrize("check", [0, 1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -74,18 +74,23 @@ def test_helpful_ratios_pass_the_guard(kind: str) -> None:
         assert kept == pytest.approx(errors, rel=1e-9)
 
 
-def test_ratios_that_harm_the_check_points_are_not_kept() -> None:
-    """Search on one problem, check on another whose best last ratio lies below 1."""
+def lagging(shifts: Sequence[float], check: int, **options: Any) -> RatioSchedule:
+    """Each point with a problem of its own: the larger its shift, the lower its best last ratio."""
+    all_shifts = torch.tensor(shifts, dtype=torch.float64)
 
     def model(x: torch.Tensor, sigma: torch.Tensor, *, shift: torch.Tensor) -> torch.Tensor:
-        lagging = 0.6 * torch.log(1.0 + sigma).view(-1, 1) * shift.view(-1, 1)
-        return Gaussian()(x, sigma) + lagging * torch.where(sigma < 0.5, -6.0, 1.0).view(-1, 1)
+        lag = 0.6 * torch.log(1.0 + sigma).view(-1, 1) * shift.view(-1, 1)
+        return Gaussian()(x, sigma) + lag * torch.where(sigma < 0.5, -6.0, 1.0).view(-1, 1)
 
-    def extra(which: slice) -> Mapping[str, Any]:
-        return {"shift": torch.tensor([0.0, 0.0, 0.0, 1.0, 1.0, 1.0], dtype=torch.float64)[which]}
+    return calibrate(
+        model, points("vp", len(shifts)), GRIDS["vp"], schedule=schedule_of("vp"), check=check,
+        extra_args=lambda which: {"shift": all_shifts[which]}, **options,
+    )  # fmt: skip
 
-    x = points("vp", 6)
-    result = calibrate(model, x, GRIDS["vp"], schedule=schedule_of("vp"), check=3, extra_args=extra)
+
+def test_ratios_that_harm_the_check_points_are_not_kept() -> None:
+    """Search on one problem, check on another whose best last ratio lies below 1."""
+    result = lagging([0.0] * 3 + [1.0] * 3, 3)
     report = result.report
     assert report is not None
     assert any(ratio != 1.0 for ratio in report.found)
@@ -143,20 +148,6 @@ def test_the_gain_on_the_search_points_is_that_of_whole_runs(kind: str) -> None:
         for state in (final(GRIDS[kind], ratios=report.found), final(GRIDS[kind], solver="unipc"))
     ]
     assert report.search_gain == pytest.approx(float((logs[0] - logs[1]).mean().exp()), rel=0.05)
-
-
-def lagging(shifts: Sequence[float], check: int, **options: Any) -> RatioSchedule:
-    """Each point with a problem of its own: the larger its shift, the lower its best last ratio."""
-    all_shifts = torch.tensor(shifts, dtype=torch.float64)
-
-    def model(x: torch.Tensor, sigma: torch.Tensor, *, shift: torch.Tensor) -> torch.Tensor:
-        lag = 0.6 * torch.log(1.0 + sigma).view(-1, 1) * shift.view(-1, 1)
-        return Gaussian()(x, sigma) + lag * torch.where(sigma < 0.5, -6.0, 1.0).view(-1, 1)
-
-    return calibrate(
-        model, points("vp", len(shifts)), GRIDS["vp"], schedule=schedule_of("vp"), check=check,
-        extra_args=lambda which: {"shift": all_shifts[which]}, reference_calls=64, **options,
-    )  # fmt: skip
 
 
 def gains(found: RatioSchedule) -> tuple[float, float | None]:

@@ -12,7 +12,6 @@ from dc_solver.ratios import QUALITIES, RatioSchedule, Report, calibrate, calibr
 from dc_solver.ratios.families import RatioFamily, StepFamily, WarpFamily, plain_course
 from dc_solver.ratios.greedy import LOSSES
 from dc_solver.ratios.least_squares import fit
-from dc_solver.ratios.points import Chunk, PointModel, Tally
 from dc_solver.ratios.qualities import SEARCHES
 from dc_solver.ratios.reference import reference_sigmas
 from dc_solver.ratios.refine import jacobian_calls, refine
@@ -22,7 +21,7 @@ from dc_solver.ratios.trajectory import Trajectory
 from dc_solver.ratios.warp import Warp, angle, sigma_at_angle, warped
 from dc_solver.solvers import sample
 from dc_solver.solvers.step import Settings
-from problems import Counted, Gaussian, Mixture, schedule_of
+from problems import Counted, Gaussian, Mixture, point_model, schedule_of
 
 GRIDS = {
     "vp": (12.0, 6.0, 3.0, 1.4, 0.6, 0.0),
@@ -35,13 +34,6 @@ BEYOND = [name for name in QUALITIES if name != "paper"]
 def points(kind: str, count: int, size: int = 24) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     return GRIDS[kind][0] * torch.randn(count, size, generator=generator, dtype=torch.float64)
-
-
-def point_model(model: Any, count: int) -> PointModel:
-    return PointModel(
-        model, extra_args=None, device=torch.device("cpu"), dtype=torch.float64,
-        points=range(count), chunk=Chunk(count), tally=Tally(None, None, 0),
-    )  # fmt: skip
 
 
 def runs_of(model: Any, x: torch.Tensor, truth: torch.Tensor) -> Runs:

@@ -13,11 +13,10 @@ from dc_solver.nodes.references import key_of
 from dc_solver.ratios import RatioSchedule, References, calibrate, calibrate_grid
 from dc_solver.ratios.accuracy import LEVELS, PROBES, Reference, fine_enough, resolutions_for
 from dc_solver.ratios.model_key import Same, model_key
-from dc_solver.ratios.points import Chunk, PointModel, Tally
 from dc_solver.ratios.text import describe_ratios
 from dc_solver.ratios.trajectory import Trajectory
 from dc_solver.solvers import Schedule, VPSchedule
-from problems import Counted, Mixture, schedule_of
+from problems import Counted, Mixture, point_model, schedule_of
 
 SIX = {
     "vp": (12.0, 6.0, 3.0, 1.4, 0.6, 0.0),
@@ -135,11 +134,7 @@ def test_what_is_known_serves_runs_of_not_many_more_steps(
     x, schedule, sigmas = points(count=PROBES), schedule_of("vp"), SIX["vp"]
 
     def make(calls: int, count: int | None) -> Trajectory:
-        model = PointModel(
-            Mixture(), extra_args=None, device=x.device, dtype=x.dtype, points=range(PROBES),
-            chunk=Chunk(PROBES), tally=Tally(None, None, 0),
-        )  # fmt: skip
-        return Trajectory(model, x, sigmas, schedule, calls)
+        return Trajectory(point_model(Mixture(), PROBES), x, sigmas, schedule, calls)
 
     known = Reference(make(before, None), before, log_off=-30.0)
     student = 1.5 * known.trajectory.final
