@@ -10,7 +10,7 @@ from ..solvers import RunReport, get_solver
 from .cpr import CPR
 from .lookup import SAME_CFG, Choice, Entry, Run, choose, same_solver, with_grid
 from .matching import carry_over, same_grid
-from .prior import PREDICTIONS, SCHEDULERS, STEPS, measured, prior
+from .prior import PREDICTIONS, SCHEDULERS, STEPS, prior
 from .schedule import PRIOR, RatioSchedule
 from .text import counted, label_of, listed, plain_of
 
@@ -47,9 +47,9 @@ def choose_ratios(
         return empty
     here = run()
     choice = choose(entries, here) if entries else empty
-    if choice.ratios is None and _unknown(entries, here):
+    if choice.ratios is None:
         guess = prior(here.sigmas, here.cfg, here.schedule, here.solver)
-        if guess is not None:
+        if guess is not None and _unknown(entries, here):
             return Choice(guess.with_notes(choice.reason))
     return choice
 
@@ -65,8 +65,6 @@ def _unknown(entries: Sequence[Entry], run: Run) -> bool:
         here.guidance is None
         and here.lora is None
         and here.prediction in PREDICTIONS
-        and run.cfg is not None
-        and measured(run.steps, run.cfg)
         and not any(_no_help(found, run) for _, found in entries)
         and any(
             grid is not None and same_grid(grid, run.sigmas, run.schedule)

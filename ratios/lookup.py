@@ -164,8 +164,6 @@ def _prediction(found: RatioSchedule | CPR, run: Run, whole: bool) -> RatioSched
         grid = family(count) if family is not None else None
         if grid is None or len(grid) != count + 1:  # a scheduler may have dropped some
             continue
-        if not whole and place_of(run.sigmas, grid, run.schedule) is None:
-            continue
         predicted = replace(found.predict(count, run.cfg), sigmas=tuple(grid))
         fitted = _fitted(predicted, run, whole, SAME_POINT)
         if fitted is not None:
