@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..ratios import CPR, RatioSchedule, save
-from ..ratios.files import SUFFIX
-from ..ratios.library import free_path, path_in, usable_name
+from ..ratios.files import SUFFIX, save_new
+from ..ratios.library import path_in, usable_name
 from . import host
 from .missing import why_missing
 from .options import CATEGORY
@@ -42,7 +42,7 @@ class DCSolverSaveRatios:
             raise ValueError(f"ratios: expected some to save, got none ({why}).")
         # Refusing a name would lose the calibration, which has run by now.
         path = path_in(host.library_folder(), usable_name(name))
-        written = save(ratios, path if overwrite else free_path(path))
+        written = save(ratios, path) if overwrite else save_new(ratios, path)
         host.log.info("DC-Solver: saved %s", written.name)
         told = f"saved as {written.name} in models/{host.FOLDER}"
         if path.stem != name.strip().removesuffix(SUFFIX):

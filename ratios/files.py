@@ -7,11 +7,9 @@ fit is refused by name.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import struct
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from safetensors.numpy import save as save_tensors
 from .cpr import CPR
 from .records import FORMAT, RecordError, from_record, to_record
 from .schedule import RatioSchedule
+from .writing import write, write_new
 
 SUFFIX = ".safetensors"
 #: A calibration takes a few kilobytes; anything larger is something else.
@@ -42,8 +41,8 @@ def save(obj: RatioSchedule | CPR, path: str | os.PathLike[str]) -> Path:
     other file there is not (RatioFileError).  Raises TypeError for another object, OSError where
     the disk refuses.  Returns the path.
     """
-    record, arrays = to_record(obj)
     target = Path(path)
+    content = _content(obj, target)
     if target.is_symlink() or target.exists():
         try:
             load(target)
@@ -52,16 +51,29 @@ def save(obj: RatioSchedule | CPR, path: str | os.PathLike[str]) -> Path:
                 f"{target.name}: will not replace a file that is not a readable calibration "
                 f"({error}); choose another name."
             ) from error
+    write(target, content)
+    return target
+
+
+def save_new(obj: RatioSchedule | CPR, path: str | os.PathLike[str]) -> Path:
+    """Write a calibration or a regression beside what there is: to ``path``, or where something has
+    that name to ``path`` with the first free number, also while other processes save there.
+
+    Raises what :func:`save` does.  Returns the path that it got.
+    """
+    target = Path(path)
+    return write_new(target, _content(obj, target))
+
+
+def _content(obj: RatioSchedule | CPR, target: Path) -> bytes:
+    """The bytes of a file, which read back."""
+    record, arrays = to_record(obj)
     try:
         content = save_tensors(arrays, metadata={_KEY: json.dumps(record, allow_nan=False)})
         parse(content)
     except ValueError as error:
         raise RatioFileError(f"{target.name}: cannot be saved ({error}).") from error
-    if len(content) > MOST_BYTES:
-        raise RatioFileError(f"{target.name}: {len(content)} bytes are more than {MOST_BYTES}.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _write_atomically(target, content)
-    return target
+    return content
 
 
 def load(path: str | os.PathLike[str]) -> RatioSchedule | CPR:
@@ -136,18 +148,3 @@ def _strict_json(content: bytes, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise RecordError(f"{what}: expected a JSON object")
     return value
-
-
-def _write_atomically(target: Path, content: bytes) -> None:
-    """Write beside the target, then take its place; on any failure nothing is left behind."""
-    temporary = target.with_name(f".writing-{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise

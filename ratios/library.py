@@ -45,16 +45,6 @@ def usable_name(name: str) -> str:
     return stem or "calibration"
 
 
-def free_path(path: Path) -> Path:
-    """``path``, or where that is taken the first of its numbered variants that is not."""
-    if not path.exists():
-        return path
-    number = 2
-    while (candidate := path.with_name(f"{path.stem}_{number:02d}{SUFFIX}")).exists():
-        number += 1
-    return candidate
-
-
 class Library:
     """Reads calibrations and keeps them until their files change."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from dc_solver.ratios.library import free_path, path_in, usable_name
+from dc_solver.ratios.library import path_in, usable_name
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,15 +34,6 @@ def test_no_name_leaves_the_folder(name: str) -> None:
     except ValueError:
         return
     assert path.parent == folder and path.resolve().parent == folder.resolve()
-
-
-def test_a_taken_name_gets_a_number(tmp_path: Path) -> None:
-    path = path_in(tmp_path, "one")
-    assert free_path(path) == path
-    path.write_bytes(b"")
-    assert free_path(path).name == "one_02.safetensors"
-    free_path(path).write_bytes(b"")
-    assert free_path(path).name == "one_03.safetensors"
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,9 @@ from typing import Any
 
 from modules import call_queue, shared
 
-from ...ratios import CPR, CPR_QUALITIES, QUALITIES, RatioSchedule, fit_cpr, save
-from ...ratios.library import LONGEST, free_path, path_in, usable_name
+from ...ratios import CPR, CPR_QUALITIES, QUALITIES, RatioSchedule, fit_cpr
+from ...ratios.files import save_new
+from ...ratios.library import LONGEST, path_in, usable_name
 from ...ratios.text import duration
 from ...solvers import get_solver
 from . import library
@@ -56,12 +57,11 @@ class Work:
                 self.message = "stopped; nothing was saved"
                 return
             self.curves = found
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             if len(found) > 1 and self.job.quality not in CPR_QUALITIES:
                 self._save_each(found)
                 return
             result = found[0] if len(found) == 1 else fit_cpr(found)
-            self.path = save(result, free_path(self.path))
+            self.path = save_new(result, self.path)
             self.result = [result]
             self.message = f"saved as {self.path.name}; the next image uses it"
         except Exception as error:
@@ -77,8 +77,7 @@ class Work:
             name = _name_of(cell)
             if named:
                 name = _with_end(self.path.stem, f" {one.steps} steps CFG {one.cfg or 0.0:g}")
-            path = free_path(path_in(self.path.parent, usable_name(name)))
-            names.append(save(one, path).name)
+            names.append(save_new(one, path_in(self.path.parent, usable_name(name))).name)
         self.result = list(found)
         self.message = (
             f"saved as {len(names)} calibrations, {names[0]} to {names[-1]}, and no CPR: quality "

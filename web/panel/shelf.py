@@ -6,24 +6,22 @@ through :func:`path_in`.  Nothing is replaced.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 import threading
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...ratios import CPR, RatioFileError, RatioSchedule, import_official, load, save
-from ...ratios.files import MOST_BYTES, SUFFIX
-from ...ratios.library import Library, free_path, path_in
+from ...ratios import CPR, RatioFileError, RatioSchedule, import_official, load
+from ...ratios.files import MOST_BYTES, SUFFIX, save_new
+from ...ratios.library import Library, path_in
+from ...ratios.writing import move
 from .words import day, gain, origin, plain, purpose, unbroken
 
 #: What can be imported.
 ENDINGS = (".npy", ".json", SUFFIX)
 MOST_FILES = 2000
-_TRIES = 20
 
 
 class Refused(Exception):
@@ -92,7 +90,7 @@ class Shelf:
         if target.name == entry.path.name:
             return name
         try:
-            _move(entry.path, target)
+            move(entry.path, target)
         except FileExistsError as error:
             raise Refused(
                 f"There is a {plain(target.name)} already; nothing was renamed."
@@ -132,7 +130,7 @@ class Shelf:
             if source.suffix.lower() != ending:
                 raise Refused(f"{plain(called)} was not imported: its ending was changed.")
             found = load(source) if ending == SUFFIX else import_official(source, cfg=cfg)
-            return self._name_of(_put(found, target))
+            return self._name_of(save_new(found, target))
         except RatioFileError as error:
             why = plain(_why(source.name, str(error)), 300)
             raise Refused(f"{plain(called)} was not imported: {why}.") from error
@@ -185,35 +183,6 @@ def _path(folder: Path, name: str) -> Path:
         return path_in(folder, name)
     except ValueError as error:
         raise Refused(str(error)) from error
-
-
-def _put(found: RatioSchedule | CPR, target: Path) -> Path:
-    """Write a calibration under the first free name, whatever others write meanwhile."""
-    hidden = target.with_name(f".importing-{uuid.uuid4().hex}{SUFFIX}")
-    try:
-        save(found, hidden)
-        for _ in range(_TRIES):
-            free = free_path(target)
-            with contextlib.suppress(FileExistsError):
-                _move(hidden, free)
-                return free
-        raise FileExistsError(f"there is a {target.name} already")
-    finally:
-        hidden.unlink(missing_ok=True)
-
-
-def _move(old: Path, new: Path) -> None:
-    """Give a file another name.  Raises FileExistsError where something has it."""
-    try:
-        os.link(old, new, follow_symlinks=False)
-    except FileExistsError:
-        raise
-    except (OSError, NotImplementedError):  # a disk without links
-        if os.path.lexists(new):
-            raise FileExistsError(str(new)) from None
-        old.rename(new)
-    else:
-        old.unlink()
 
 
 def _why(name: str, message: str) -> str:

@@ -1,0 +1,94 @@
+"""Files that appear whole or not at all, whoever else writes there or stops half way."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+#: A file that is being written is hidden and called so; one that a killed process left behind is
+#: removed by a later one after this many seconds.
+_BEING_WRITTEN = ".writing-*.tmp"
+_ABANDONED = 3600.0
+
+
+def write(target: Path, content: bytes) -> None:
+    """Write ``content`` to ``target``, in place of what is there.
+
+    The folder is made where it is missing.  Raises OSError where the disk refuses, with nothing
+    changed.
+    """
+    with _written(target.parent, content) as temporary:
+        temporary.replace(target)
+
+
+def write_new(target: Path, content: bytes) -> Path:
+    """Write ``content`` under the first of ``target``, ``target_02``, ``target_03``, ... that
+    nothing has, whatever other processes write meanwhile; the path it got."""
+    with _written(target.parent, content) as temporary:
+        for path in _numbered(target):
+            if os.path.lexists(path):
+                continue
+            with contextlib.suppress(FileExistsError):
+                move(temporary, path)
+                return path
+    raise AssertionError("the numbers have no end")
+
+
+def move(old: Path, new: Path) -> None:
+    """Give a file another name in its folder.  Raises FileExistsError where something has it."""
+    try:
+        os.link(old, new, follow_symlinks=False)
+    except FileExistsError:
+        raise
+    except (OSError, NotImplementedError):  # a disk without links
+        _take(old, new)
+    else:
+        old.unlink()
+
+
+def _take(old: Path, new: Path) -> None:
+    """The same where files cannot have two names: an empty file holds the name meanwhile."""
+    with new.open("xb"):
+        pass
+    try:
+        old.replace(new)
+    except BaseException:
+        new.unlink()
+        raise
+
+
+@contextlib.contextmanager
+def _written(folder: Path, content: bytes) -> Iterator[Path]:
+    """A hidden file of this content, on the disk when it is there, gone afterwards."""
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".writing-{uuid.uuid4().hex}.tmp"
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        yield temporary
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    _clean(folder)
+
+
+def _clean(folder: Path) -> None:
+    """Remove what killed processes have left."""
+    for path in folder.glob(_BEING_WRITTEN):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > _ABANDONED:
+                path.unlink()
+
+
+def _numbered(path: Path) -> Iterator[Path]:
+    yield path
+    number = 2
+    while True:
+        yield path.with_name(f"{path.stem}_{number:02d}{path.suffix}")
+        number += 1

@@ -1,0 +1,245 @@
+"""Files are whole or not there: whatever the disk, other processes and a kill do."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+from dc_solver.ratios import RatioSchedule, load, save
+from dc_solver.ratios.files import RatioFileError, save_new
+from dc_solver.ratios.writing import move
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked here")
+
+OLD, NEW = RatioSchedule(ratios=(1.0, 1.1)), RatioSchedule(ratios=(1.0,) * 200)
+
+
+@pytest.fixture
+def linkless(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A disk on which files cannot have two names, such as exFAT."""
+
+    def refuse(*args: Any, **options: Any) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", refuse)
+        yield
+
+
+def in_child(work: Callable[[], None]) -> int:
+    """Run it in a forked process; the signal that ended it, 0 where none did."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+            os._exit(0)
+        except BaseException:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert not os.WIFEXITED(status) or os.WEXITSTATUS(status) == 0
+    return os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+
+
+def killed_at(line: int, work: Callable[[], None]) -> Callable[[], None]:
+    """The work, killed before this line of those that write."""
+
+    def traced() -> None:
+        left = line
+
+        def trace(frame: FrameType, event: str, _: Any) -> Any:
+            nonlocal left
+            if event == "line":
+                left -= 1
+                if left == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+            return trace
+
+        def enter(frame: FrameType, event: str, _: Any) -> Any:
+            return trace if frame.f_code.co_filename.endswith("writing.py") else None
+
+        sys.settrace(enter)
+        work()
+
+    return traced
+
+
+def readable(folder: Path) -> dict[str, Any]:
+    """What the visible files of a folder hold; each must be readable."""
+    return {p.name: load(p) for p in sorted(folder.iterdir()) if not p.name.startswith(".")}
+
+
+def test_a_kill_at_any_line_of_a_save_leaves_the_old_file_or_the_new(tmp_path: Path) -> None:
+    seen = []
+    for line in range(1, 1000):
+        folder = tmp_path / str(line)
+        save(OLD, folder / "a.safetensors")
+        ended = in_child(killed_at(line, lambda at=folder: save(NEW, at / "a.safetensors")))
+        there = readable(folder)
+        assert there in ({"a.safetensors": OLD}, {"a.safetensors": NEW})
+        seen.append(there["a.safetensors"])
+        if ended == 0:
+            break
+    assert ended == 0 and seen[0] == OLD and seen[-1] == NEW and len(seen) > 10
+    assert seen == sorted(seen, key=lambda found: found.steps)
+
+
+def test_a_kill_at_any_line_of_a_new_save_leaves_what_there_was(tmp_path: Path) -> None:
+    for line in range(1, 1000):
+        folder = tmp_path / str(line)
+        save(OLD, folder / "a.safetensors")
+        ended = in_child(killed_at(line, lambda at=folder: save_new(NEW, at / "a.safetensors")))
+        there = readable(folder)
+        assert there.pop("a.safetensors") == OLD
+        assert there in ({}, {"a_02.safetensors": NEW})
+        if ended == 0:
+            break
+    assert ended == 0 and there and line > 10
+
+
+def test_a_kill_where_there_are_no_links_costs_no_file(tmp_path: Path, linkless: None) -> None:
+    """The name that was being taken may be left empty, as a file that says so when it is read."""
+    for line in range(1, 1000):
+        folder = tmp_path / str(line)
+        save(OLD, folder / "a.safetensors")
+        ended = in_child(killed_at(line, lambda at=folder: save_new(NEW, at / "a.safetensors")))
+        assert load(folder / "a.safetensors") == OLD
+        beside = list(folder.glob("a_*"))
+        assert all(p.stat().st_size == 0 or load(p) == NEW for p in beside)
+        if ended == 0:
+            break
+    assert ended == 0 and [load(p) for p in beside] == [NEW]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_processes_that_save_at_once_overwrite_nothing(
+    tmp_path: Path, links: bool, request: pytest.FixtureRequest
+) -> None:
+    if not links:
+        request.getfixturevalue("linkless")
+    processes, files = 4, 25
+    children = []
+    for process in range(processes):
+        child = os.fork()
+        if child == 0:
+            for k in range(files):
+                one = RatioSchedule(ratios=(1.0, 1.0 + process, 1.0 + k))
+                save_new(one, tmp_path / "same.safetensors")
+            os._exit(0)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * processes
+    there = readable(tmp_path)
+    assert len(there) == processes * files
+    assert {found.ratios[1:] for found in there.values()} == {
+        (1.0 + process, 1.0 + k) for process in range(processes) for k in range(files)
+    }
+
+
+def test_a_reader_beside_a_writer_sees_the_old_or_the_new(tmp_path: Path) -> None:
+    path = save(OLD, tmp_path / "a.safetensors")
+    writer = os.fork()
+    if writer == 0:
+        for k in range(10_000):
+            save(NEW if k % 2 else OLD, path)
+        os._exit(0)
+    try:
+        seen = [load(path) for _ in range(300)]
+    finally:
+        os.kill(writer, signal.SIGKILL)
+        os.waitpid(writer, 0)
+    assert all(found in (OLD, NEW) for found in seen)
+    assert OLD in seen and NEW in seen
+
+
+def test_a_disk_that_is_full_half_way_leaves_the_old_file(tmp_path: Path) -> None:
+    path = save(OLD, tmp_path / "a.safetensors")
+
+    def work() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))
+        for attempt in (save, save_new):
+            with pytest.raises(OSError, match="too large"):
+                attempt(NEW, path)
+
+    assert in_child(work) == 0
+    assert list(tmp_path.iterdir()) == [path] and load(path) == OLD
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="needs another user")
+def test_a_folder_that_may_not_be_written_is_told() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        path = save(OLD, folder / "a.safetensors")
+
+        def work() -> None:
+            os.setuid(65534)
+            assert load(path) == OLD
+            for attempt in (save, save_new):
+                with pytest.raises(PermissionError):
+                    attempt(NEW, path)
+
+        assert in_child(work) == 0
+        assert list(folder.iterdir()) == [path] and load(path) == OLD
+
+
+def test_what_a_kill_left_is_removed_after_an_hour(tmp_path: Path) -> None:
+    left, fresh = tmp_path / ".writing-old.tmp", tmp_path / ".writing-new.tmp"
+    for path in (left, fresh):
+        path.write_bytes(b"half a file")
+    hours_ago = time.time() - 7200
+    os.utime(left, (hours_ago, hours_ago))
+    save(OLD, tmp_path / "a.safetensors")
+    assert not left.exists() and fresh.exists()
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_name_that_is_taken_is_not_taken_over(
+    tmp_path: Path, links: bool, request: pytest.FixtureRequest
+) -> None:
+    if not links:
+        request.getfixturevalue("linkless")
+    old, new = save(OLD, tmp_path / "a.safetensors"), save(NEW, tmp_path / "b.safetensors")
+    with pytest.raises(FileExistsError):
+        move(old, new)
+    assert (load(old), load(new)) == (OLD, NEW)
+    move(old, tmp_path / "c.safetensors")
+    assert readable(tmp_path) == {"b.safetensors": NEW, "c.safetensors": OLD}
+
+
+def test_a_taken_name_gets_a_number_whatever_has_it(tmp_path: Path) -> None:
+    target = tmp_path / "one.safetensors"
+    target.mkdir()
+    (tmp_path / "one_02.safetensors").symlink_to(tmp_path / "nowhere")
+    assert save_new(OLD, target).name == "one_03.safetensors"
+    assert save_new(NEW, target).name == "one_04.safetensors"
+    with pytest.raises(RatioFileError, match="cannot be saved"):
+        save_new(RatioSchedule(ratios=(1.0,), notes=("x" * 5000,)), target)
+
+
+def test_kills_at_random_moments(tmp_path: Path) -> None:
+    """A process that saves without end, killed: ``DC_SOLVER_KILLS`` times, 20 by default."""
+    path = save(OLD, tmp_path / "a.safetensors")
+    dice = random.Random(0)
+    for _ in range(int(os.environ.get("DC_SOLVER_KILLS", "20"))):
+        writer = os.fork()
+        if writer == 0:
+            while True:
+                save(NEW, path)
+                save_new(OLD, path)
+                save(OLD, path)
+        time.sleep(dice.uniform(0.0, 0.03))
+        os.kill(writer, signal.SIGKILL)
+        os.waitpid(writer, 0)
+        assert all(found in (OLD, NEW) for found in readable(tmp_path).values())
+        for beside in tmp_path.glob("a_*"):
+            beside.unlink()
