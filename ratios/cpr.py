@@ -22,6 +22,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from ..solvers import get_solver
+from ..solvers.inputs import check_takes_ratios
 from .schedule import ForSolver, Identity, RatioSchedule, settings_of
 from .warp import LEAST, MOST, Warp
 
@@ -37,6 +39,8 @@ FULL_TRUST = 0.1
 FULL_TRUST_MOVED = 0.4
 #: What a calibration that did not help counts beside others that did.
 _LEAST_TRUST = 0.05
+#: Coefficients and guidance scales beyond these are no fit, and their polynomial may overflow.
+LARGEST_COEFFICIENT, LARGEST_CFG = 1e12, 1e4
 _ONE_MODEL = ("fingerprint", "model_class", "prediction", "lora", "guidance", "scheduler")
 _CFG_UNIT = 12.0
 _STEPS_UNIT = 50.0
@@ -63,15 +67,16 @@ class CPR(ForSolver):
     warp: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        values = np.asarray(self.coefficients, dtype=np.float64).reshape(-1)
-        if values.size != math.prod(SHAPE) or not np.all(np.isfinite(values)):
-            raise ValueError(
-                f"coefficients: expected {math.prod(SHAPE)} finite numbers, got {values.size}."
-            )
-        object.__setattr__(self, "coefficients", tuple(values.tolist()))
+        object.__setattr__(
+            self, "coefficients", _numbers("coefficients", self.coefficients, math.prod(SHAPE))
+        )
         for name, (low, high) in (("steps_range", self.steps_range), ("cfg_range", self.cfg_range)):
             if not (math.isfinite(low) and math.isfinite(high) and low <= high):
                 raise ValueError(f"{name}: expected a lower and an upper end, got {(low, high)}.")
+        if any(abs(end) > LARGEST_CFG for end in self.cfg_range):
+            raise ValueError(
+                f"cfg_range: expected scales of {LARGEST_CFG:g} at most, got {self.cfg_range}."
+            )
         learned = next((s for s in self.fitted if s.learned is not None and s.warp is None), None)
         if learned is not None:
             raise ValueError(
@@ -85,11 +90,9 @@ class CPR(ForSolver):
                 "warp: expected its planes where calibrations moved their steps, and only there."
             )
         if self.warp is not None:
-            planes = np.asarray(self.warp, dtype=np.float64).reshape(-1)
-            if planes.size != WARP_SIZE or not np.all(np.isfinite(planes)):
-                raise ValueError(f"warp: expected {WARP_SIZE} finite numbers, got {planes.size}.")
-            object.__setattr__(self, "warp", tuple(planes.tolist()))
+            object.__setattr__(self, "warp", _numbers("warp", self.warp, WARP_SIZE))
         self.take_settings()
+        check_takes_ratios(get_solver(self.solver))
 
     def predict(self, steps: int, cfg: float) -> RatioSchedule:
         """The ratios for this many steps at this guidance scale, in well under a millisecond.
@@ -321,6 +324,19 @@ def _worth(found: RatioSchedule, full: float) -> float:
     if not found.active:
         return 0.0
     return 1.0 if found.gain is None else min(max((1.0 - found.gain) / full, 0.0), 1.0)
+
+
+def _numbers(name: str, values: Sequence[float], count: int) -> tuple[float, ...]:
+    """So many coefficients as floats.  Raises ValueError."""
+    found = np.asarray(values, dtype=np.float64).reshape(-1)
+    if found.size != count or not np.all(np.isfinite(found)):
+        raise ValueError(f"{name}: expected {count} finite numbers, got {found.size}.")
+    if not np.all(np.abs(found) <= LARGEST_COEFFICIENT):
+        raise ValueError(
+            f"{name}: expected numbers of {LARGEST_COEFFICIENT:g} at most, got "
+            f"{np.abs(found).max():g}."
+        )
+    return tuple(found.tolist())
 
 
 def _features(position: np.ndarray, cfg: float, steps: int) -> np.ndarray:

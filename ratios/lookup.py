@@ -21,6 +21,8 @@ SAME_SIGMA = 0.01
 #: At scales up to here a LoRA is often one that makes another model of it (Turbo, LCM, Lightning).
 DISTILLED_CFG = 2.0
 _TOLD = 3
+#: Step counts of a regression that a part of a run is looked for in; files may claim a thousand.
+_MOST_COUNTS = 100
 
 GridOf = Callable[[str, int], Sequence[float] | None]
 Entry = tuple[str, RatioSchedule | CPR]
@@ -157,12 +159,15 @@ def _prediction(found: RatioSchedule | CPR, run: Run, whole: bool) -> RatioSched
     if not isinstance(found, CPR) or run.cfg is None:
         return None
     low, high = found.steps_range
-    counts = [run.steps] if whole else range(max(low, run.steps + 1), high + 1)
+    longer = range(max(low, run.steps + 1), high + 1)[:_MOST_COUNTS]
+    counts = [run.steps] if whole else longer
     counts = [count for count in counts if found.covers(count, run.cfg)]
     family = _family(found, run) if counts else None
     for count in counts:
         grid = family(count) if family is not None else None
         if grid is None or len(grid) != count + 1:  # a scheduler may have dropped some
+            continue
+        if not whole and place_of(run.sigmas, grid, run.schedule) is None:
             continue
         predicted = replace(found.predict(count, run.cfg), sigmas=tuple(grid))
         fitted = _fitted(predicted, run, whole, SAME_POINT)

@@ -225,8 +225,8 @@ class RatioSchedule(ForSolver):
                 raise ValueError("sigmas: expected finite numbers of 0 or more.")
             object.__setattr__(self, "sigmas", sigmas)
             object.__setattr__(self, "start", sigmas[0])
-        if self.start is not None and not math.isfinite(self.start):
-            raise ValueError(f"start: expected a finite sigma, got {self.start!r}.")
+        if self.start is not None and not (math.isfinite(self.start) and self.start >= 0.0):
+            raise ValueError(f"start: expected a finite sigma of 0 or more, got {self.start!r}.")
         if self.cfg is not None and not math.isfinite(self.cfg):
             raise ValueError(f"cfg: expected a finite number, got {self.cfg!r}.")
         if self.origin not in ORIGINS:

@@ -162,10 +162,10 @@ def pair(values: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, Any]]:
 
 regressions = st.builds(
     lambda coefficients, how, **rest: CPR(coefficients=coefficients, **how, **rest),
-    coefficients=st.lists(finite, min_size=36, max_size=36).map(tuple),
+    coefficients=st.lists(st.floats(-1e12, 1e12), min_size=36, max_size=36).map(tuple),
     how=solver_settings,
     steps_range=pair(st.integers(1, 1000)),
-    cfg_range=pair(finite),
+    cfg_range=pair(st.floats(-1e4, 1e4)),
     ratio_range=st.one_of(st.none(), pair(finite)),
     identity=identities,
     fitted=st.lists(schedules(), max_size=3).map(tuple),
