@@ -141,8 +141,9 @@ def _parser() -> argparse.ArgumentParser:
         help="paper, the default: its ratios, in the fewest calls; ratios+: several kinds of them, "
         "tried on whole runs; tournament: the best solver and schedule, then ratios; schedule: "
         "steps moved, then ratios; full: steps, what the model is told there, the weights of its "
-        "outputs, three times the calls at 5 steps and six at 10, best below ten. At ratios+, "
-        "tournament and full every setting is a file of its own; moved steps are for whole runs",
+        "outputs, three times the calls at 5 steps and five at 10, leaves least of the error. At "
+        "ratios+, tournament and full every setting is a file of its own; moved steps are for "
+        "whole runs",
     )  # fmt: skip
 
     predict = commands.add_parser("predict", help="ratios for any steps and CFG from a CPR file")

@@ -120,7 +120,8 @@ class DCSolverCalibrate:
             "images": compared,
             "text": [report],
             "dc_curve": [{"ratios": found.ratios, "dc_order": found.dc_order,
-                          "steps": found.steps, "cfg": found.cfg}],
+                          "steps": found.steps, "cfg": found.cfg, "learned": found.moves_steps,
+                          "sigmas": found.sigmas_to_run, "given": found.sigmas}],
         }  # fmt: skip
         to_run = torch.tensor(found.sigmas_to_run, dtype=torch.float32)
         return {"ui": shown, "result": (found, image, report, comparison, to_run)}

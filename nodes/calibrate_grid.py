@@ -70,12 +70,16 @@ class DCSolverCalibrateGrid:
 
     @classmethod
     def VALIDATE_INPUTS(
-        cls, steps_list: str | None = None, cfg_list: str | None = None
+        cls,
+        steps_list: str | None = None,
+        cfg_list: str | None = None,
+        dc_order: int | None = None,
+        quality: str | None = None,
     ) -> bool | str:
         """Refuse bad lists before anything runs; None is what another node makes."""
         try:
             if steps_list is not None and cfg_list is not None:
-                pairs(steps_list, cfg_list, dc_order=1)
+                pairs(steps_list, cfg_list, dc_order or 1, quality or "paper")
         except ValueError as error:
             return str(error)
         return True

@@ -171,8 +171,8 @@ def quality() -> Widget:
         "tooltip": "paper: the ratios, in the fewest model calls. ratios+: refined on whole runs, "
         "2 to 3 times the calls. tournament: the best solver and schedule, then ratios, 2 times. "
         "schedule: moved steps, then ratios, 2 times. full: moved steps and all weights of the "
-        "solver, 3 to 5 times; best below ten steps. The last three serve whole runs only where "
-        "they move steps: image to image then takes another calibration or none.",
+        "solver, 3 to 5 times; leaves least of the error. The last three serve whole runs only "
+        "where they move steps: image to image then takes another calibration or none.",
     })  # fmt: skip
 
 

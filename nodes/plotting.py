@@ -26,7 +26,8 @@ def plot(schedules: Sequence[RatioSchedule], title: str = "Compensation ratios")
 def title_of(found: RatioSchedule) -> str:
     """What a comparison is of, in a few words."""
     gain = found.report.gain if found.report is not None else None
-    error = "" if gain is None else f", {gain:.2f} of {base_of(found)}'s error"
+    seeds = 0 if found.report is None else found.report.check_points
+    error = "" if gain is None else f", {gain:.2f} of {base_of(found)}'s error on {seeds} seeds"
     kept = "" if found.active or gain is None else ", not kept"
     return f"{found.steps} steps, CFG {found.cfg or 0.0:g}{error}{kept}"
 

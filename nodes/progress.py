@@ -9,6 +9,7 @@ from . import host
 from .host_runs import GuidedModel
 
 _EVERY = 1.0  # seconds
+_TIMED = 3.0  # seconds of work, from which the time left is told
 
 
 class Progress:
@@ -24,21 +25,30 @@ class Progress:
         self._bar: host.Bar | None = None
         self._first: tuple[float, int] | None = None
         self._told = 0.0
+        self._logged = False
         guided.watch = previewer is not None
 
     def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
         if self._bar is None:
             self._bar = host.progress_bar(total)
-            self._say(f"calibrating: about {total} model calls of one image; timing the first")
+            self._say(
+                f"calibrating: about {total} model calls of one image, more where the model needs "
+                "a finer reference"
+            )
         elif self._first is None:
             self._first = (now, done)
         elif now - self._told >= _EVERY or done == total:
             began, at = self._first
             left = (now - began) / max(done - at, 1) * (total - done)
             if done < total:
-                text = f"calibrating: {done} of about {total} model calls, {duration(left)} left"
-                self._say(text, log=self._told == 0.0)
+                text = f"calibrating: {done} of about {total} model calls"
+                if now - began >= _TIMED:
+                    text += f", {duration(left)} left"
+                    self._say(text, log=not self._logged)
+                    self._logged = True
+                else:
+                    self._say(text, log=False)
             else:
                 self._say(f"calibrated in {duration(now - began)}")
             self._told = now

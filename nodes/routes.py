@@ -113,6 +113,7 @@ def _drawn(found: RatioSchedule, points: dict[int, float]) -> dict[str, Any]:
         "ratios": list(edited.ratios),
         "edited": [k for k in sorted(points) if found.dc_order <= k < found.steps],
         "sigmas": None if found.sigmas_to_run is None else list(found.sigmas_to_run),
+        "given": None if found.sigmas is None else list(found.sigmas),
         "learned": found.moves_steps,
         "notes": list(edited.notes),
         "warnings": [note for note in edited.notes if not note.startswith(BY_HAND)],

@@ -45,6 +45,6 @@ class DCSolverSaveRatios:
         written = save(ratios, path) if overwrite else save_new(ratios, path)
         host.log.info("DC-Solver: saved %s", written.name)
         told = f"saved as {written.name} in models/{host.FOLDER}"
-        if path.stem != name.strip().removesuffix(SUFFIX):
+        if name.strip() and path.stem != name.strip().removesuffix(SUFFIX):
             told += f" (a file cannot be called {name[:80]!r})"
         return {"ui": {"text": [told]}}

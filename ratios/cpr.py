@@ -37,6 +37,8 @@ LARGE_CHANGE = 0.05
 FULL_TRUST = 0.1
 #: The same of calibrations that moved their steps, whose mistakes cost more.
 FULL_TRUST_MOVED = 0.4
+#: From here nobody needs to hear of it.
+_NEARLY_ALL = 0.95
 #: What a calibration that did not help counts beside others that did.
 _LEAST_TRUST = 0.05
 #: Coefficients and guidance scales beyond these are no fit, and their polynomial may overflow.
@@ -138,9 +140,9 @@ class CPR(ForSolver):
         ratios = 1.0 + trust * (ratios - 1.0)
         if trust == 0.0:
             notes.append("compensation did not help at the settings around this one: ratios of 1")
-        elif trust < 1.0:
+        elif trust < _NEARLY_ALL:
             notes.append(
-                f"compensation helped little around this setting: {trust:.0%} of what it predicts"
+                f"weakened to {trust:.0%}: compensation helped little at the settings around it"
             )
         warp = self._warp(near_steps, near_cfg, trust)
         known = next((s.sigmas for s in self.fitted if s.steps == steps), None)
@@ -310,10 +312,12 @@ def _logs(found: RatioSchedule) -> tuple[float, float]:
 
 
 def _shares(value: float, known: Sequence[float]) -> dict[float, float]:
-    """The known values on either side, with their weights in an interpolation at ``value``."""
+    """The known values on either side, with their weights in an interpolation at ``value``: flat
+    beside each of them, so that a setting a hair from a calibrated one is much like it."""
     for low, high in zip(known, known[1:]):
         if low <= value <= high:
             share = (value - low) / (high - low)
+            share *= share * (3.0 - 2.0 * share)
             return {low: 1.0 - share, high: share}
     return {known[0 if value <= known[0] else -1]: 1.0} if known else {}
 

@@ -73,7 +73,10 @@ def _gain(report: Report, base: str) -> list[str]:
     seeds = _seeds(report.check_points, "check")
     other = SOLVERS["dpmpp_2m"].label
     beside = f", {report.gain_over_dpmpp_2m or 0.0:.2f} of {other}'s on the same sigmas"
-    lines = [
+    lines = []
+    if report.verdict == "better" and report.estimate is not None:
+        lines.append(f"in short: {1.0 - report.estimate:.0%} less error than {base}")
+    lines += [
         f"error on {seeds}: {report.gain:.2f} of {base}'s (rms {before:.3g} to {after:.3g})"
         f"{'' if base == other else beside} (geometric means); "
         f"{round((report.share_worse or 0.0) * report.check_points)} of "

@@ -13,6 +13,8 @@ from pathlib import Path
 #: removed by a later one after this many seconds.
 _BEING_WRITTEN = ".writing-*.tmp"
 _ABANDONED = 3600.0
+#: Names that are tried for a new file.
+_MOST_NUMBERS = 10_000
 
 
 def write(target: Path, content: bytes) -> None:
@@ -27,7 +29,10 @@ def write(target: Path, content: bytes) -> None:
 
 def write_new(target: Path, content: bytes) -> Path:
     """Write ``content`` under the first of ``target``, ``target_02``, ``target_03``, ... that
-    nothing has, whatever other processes write meanwhile; the path it got."""
+    nothing has, whatever other processes write meanwhile; the path it got.
+
+    Raises OSError where the disk refuses, FileExistsError where ten thousand names are taken.
+    """
     with _written(target.parent, content) as temporary:
         for path in _numbered(target):
             if os.path.lexists(path):
@@ -35,7 +40,7 @@ def write_new(target: Path, content: bytes) -> Path:
             with contextlib.suppress(FileExistsError):
                 move(temporary, path)
                 return path
-    raise AssertionError("the numbers have no end")
+    raise FileExistsError(f"{target.name}: {_MOST_NUMBERS} files have this name and a number")
 
 
 def move(old: Path, new: Path) -> None:
@@ -88,7 +93,5 @@ def _clean(folder: Path) -> None:
 
 def _numbered(path: Path) -> Iterator[Path]:
     yield path
-    number = 2
-    while True:
+    for number in range(2, _MOST_NUMBERS + 1):
         yield path.with_name(f"{path.stem}_{number:02d}{path.suffix}")
-        number += 1

@@ -25,5 +25,6 @@ def load_pack() -> None:
 
 load_pack()
 torch.set_num_threads(1)  # tiny tensors: threads cost more than they save
-for folder in ("tests", "tests/host", "tests/reliability", "benchmarks"):  # helper modules that the tests share
+HELPERS = ("tests", "tests/host", "tests/reliability", "benchmarks")  # modules that tests share
+for folder in HELPERS:
     sys.path.insert(0, str(ROOT / folder))

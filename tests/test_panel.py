@@ -312,9 +312,9 @@ def test_names_that_no_page_can_show_are_listed_all_the_same(folder: Path) -> No
 
 
 @given(
-    st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=36, max_size=36),
+    st.lists(st.floats(-1e12, 1e12), min_size=36, max_size=36),
     st.tuples(st.integers(1, 1000), st.integers(1, 1000)),
-    st.tuples(*[st.floats(allow_nan=False, allow_infinity=False)] * 2),
+    st.tuples(*[st.floats(-1e4, 1e4)] * 2),
 )
 @example([0.0] * 35 + [101.0], (1, 1), (0.0, 0.0))
 @settings(max_examples=30, deadline=None)
@@ -510,7 +510,7 @@ def test_an_import_that_fails_leaves_nothing_behind(
 
     (tmp_path / "list.json").write_text("[1.0]")
     monkeypatch.setattr(os, "link", taken)
-    with pytest.raises(Refused, match=r"there is a list\.safetensors already"):
+    with pytest.raises(Refused, match=r"list\.safetensors: 10000 files have this"):
         Shelf(lambda: folder).bring_in(tmp_path / "list.json", "list.json")
     assert list(folder.iterdir()) == []
 

@@ -25,8 +25,8 @@ _QUALITIES = (
     "paper: its ratios, in the fewest calls. ratios+: several kinds of them, tried on whole runs. "
     "tournament: the best solver and schedule, then ratios. schedule: steps moved, then ratios. "
     "full: steps, what the model is told there, and the weights of its outputs, in three times the "
-    "calls at 5 steps and six at 10; best below ten. Moved steps serve whole runs alone. Of "
-    "several settings paper and schedule make a CPR; else each is a file of its own."
+    "calls at 5 steps and five at 10; leaves least of the error. Moved steps serve whole runs "
+    "alone. Of several settings paper and schedule make a CPR; else each is a file of its own."
 )
 
 

@@ -74,8 +74,9 @@ def fuzz(ending: str, inputs: int, seed: int) -> None:
         slowest = max(slowest, time.perf_counter() - began)
         if counts.total() == inputs:
             print(
-                f"{ending}: {inputs} inputs, {counts['refused']} refused, {counts['read']} read and "
-                f"used; slowest {slowest:.2f} s, {(_peak() - before) / 1024:.0f} MB more memory",
+                f"{ending}: {inputs} inputs, {counts['refused']} refused, {counts['read']} read "
+                f"and used; slowest {slowest:.2f} s, "
+                f"{(_peak() - before) / 1024:.0f} MB more memory",
                 flush=True,
             )
 

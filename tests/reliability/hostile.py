@@ -63,9 +63,7 @@ def _samples() -> dict[str, RatioSchedule | CPR]:
     def moved(found: RatioSchedule) -> RatioSchedule:
         own = warped(found.sigmas or (), FLOW, Warp(1.2, 0.9))
         assert own is not None
-        return replace(
-            found, learned=LearnedSteps(own), warp=Warp(1.2, 0.9), quality="schedule"
-        )
+        return replace(found, learned=LearnedSteps(own), warp=Warp(1.2, 0.9), quality="schedule")
 
     of_steps = tuple(map(moved, cells))
     return {
@@ -108,8 +106,10 @@ SEEDS[".npy"] = [_npy(np.linspace(-1, 1, 36).reshape(4, 3, 3)), _npy(np.ones(36,
 #: What a field may be that nobody would write.
 NASTY: tuple[Any, ...] = (
     None, True, False, 0, -1, 1, 2, 3, 1000, 1001, 2**31, 2**63, 2**64, 10**400, 0.0, -0.0, 1e-300,
-    5e-324, 1e300, 1.7976931348623157e308, -1e308, math.nan, math.inf, "", "m", "simple", "\0", "..",
-    "../../x", "\ud800", "x" * 5000, "<script>", "{}", [], [None], [1, 2], [0.0] * 11000, {}, {"a": 1},
+    5e-324, 1e300, 1.7976931348623157e308, -1e308, math.nan, math.inf, "", "m", "simple", "\0",
+    "..",
+    "../../x", "\ud800", "x" * 5000, "<script>", "{}", [], [None], [1, 2], [0.0] * 11000, {},
+    {"a": 1},
     "better", "not better", "unchecked", "calibrated", "predicted", "prior", "imported", "full",
     "schedule", "tournament", "paper", "unipc", "ddim", "dpm_12", "deis", "bh1", "lambda", "final",
 )  # fmt: skip
@@ -208,7 +208,9 @@ def _bent_bytes(content: bytes, dice: random.Random) -> bytes:
         elif act < 0.8:
             held[:8] = struct.pack("<Q", dice.choice((0, 1, 2**32, 2**63, 2**64 - 1, len(held))))
         elif act < 0.9:
-            held[at:at] = dice.choice((b"[" * 5000, b'{"a":' * 5000, b"1" * 6000, b"\xff\xfe", b"\0"))
+            held[at:at] = dice.choice(
+                (b"[" * 5000, b'{"a":' * 5000, b"1" * 6000, b"\xff\xfe", b"\0")
+            )
         else:
             held[at : at + 8] = struct.pack("<d", dice.choice((math.nan, math.inf, 1e308, 5e-324)))
     return bytes(held)

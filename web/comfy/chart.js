@@ -1,5 +1,6 @@
 // Draws a ratio curve.  Knows nothing of nodes: it is given an answer of the server.
 
+import { showsSteps, stepsParts } from "./steps.js";
 import { say, short } from "./words.js";
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -23,7 +24,10 @@ function html(name, className, text = "") {
 function ticks(low, high, most) {
   const raw = (high - low) / most;
   const power = 10 ** Math.floor(Math.log10(raw));
-  const step = [1, 2, 5, 10].map((k) => k * power).find((size) => size >= raw);
+  const sizes = [0.5, 1, 2, 5, 10].map((k) => k * power);
+  const within = (step) => Math.floor(high / step) - Math.ceil(low / step) + 1;
+  const least = sizes.findIndex((size) => size >= raw);
+  const step = within(sizes[least]) > 1 ? sizes[least] : sizes[least - 1];
   const found = [];
   for (let k = Math.ceil(low / step); k * step <= high; k += 1) found.push(k * step);
   return { values: found, digits: Math.max(0, -Math.floor(Math.log10(step) + 1e-9)) };
@@ -78,7 +82,8 @@ export class Chart {
     this.heights = heights(answer);
     this.message.textContent = "";
     const steps = answer.steps === 1 ? say("1 step") : say("{n} steps", { n: answer.steps });
-    this.title.textContent = answer.cfg == null ? steps : `${steps} · CFG ${short(answer.cfg)}`;
+    const title = answer.cfg == null ? steps : `${steps} · CFG ${short(answer.cfg)}`;
+    this.title.textContent = answer.learned ? `${say("Learned")} · ${title}` : title;
     this.reset.hidden = !answer.edited?.length;
     this.notes.replaceChildren(...(answer.warnings ?? []).map((note) => html("div", "", note)));
     this.notes.hidden = !answer.warnings?.length;
@@ -118,8 +123,22 @@ export class Chart {
     if (!this.answer || !this.width) return;
     this.plot.setAttribute("viewBox", `0 0 ${this.width} ${this.height}`);
     this.element.classList.toggle("dc-outside", this.outside);
-    this.drawBack();
-    this.drawPoints();
+    if (showsSteps(this.answer)) this.drawSteps();
+    else {
+      this.drawBack();
+      this.drawPoints();
+    }
+  }
+
+  // Ratios of 1 say nothing of what was learned.
+  drawSteps() {
+    const text = (name, x, y, words) => svg("text", { class: name, x, y }, words);
+    const { width, height } = this;
+    this.back.replaceChildren(
+      ...stepsParts(this.answer, { width, height, margin: MARGIN, svg, text }),
+    );
+    this.points.replaceChildren();
+    this.value.textContent = "";
   }
 
   drawBack() {
@@ -189,6 +208,7 @@ export class Chart {
   // Says the value of one point beside it.
   mark(index) {
     this.marked = index;
+    if (this.answer && showsSteps(this.answer)) return;
     const ratio = this.answer?.ratios[index];
     this.value.textContent = ratio === undefined ? "" : ratio.toFixed(3);
     if (ratio === undefined) return;

@@ -40,7 +40,10 @@ app.registerExtension({
       if (shown?.dc_curve) rememberRun(this, { curve: shown.dc_curve[0] });
       if (!WITH_TEXT.includes(nodeData.name)) return;
       finished(this);
-      if (shown?.text) showText(this, shown.text.join("\n"));
+      if (!shown?.text) return;
+      const text = shown.text.join("\n");
+      rememberRun(this, { text });
+      showText(this, text);
     };
   },
   nodeCreated(node) {

@@ -2,6 +2,7 @@
 
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
+import { lastRun } from "./source.js";
 import { showText } from "./text.js";
 import { say } from "./words.js";
 
@@ -28,7 +29,10 @@ function tell({ detail: { node: id, text, passing } }) {
 
 // A run that ends early must not leave "2 min left" behind.
 function stop(sentence) {
-  for (const node of underWay) showText(node, sentence);
+  for (const node of underWay) {
+    const before = sentence && lastRun(node)?.curve;
+    showText(node, before ? `${sentence} ${say("The rest is of the run before.")}` : sentence);
+  }
   underWay.clear();
 }
 

@@ -26,9 +26,11 @@ function stored() {
   }
 }
 
+// Adds to what is known of the node's last run.
 export function rememberRun(node, shown) {
+  const known = lastRun(node);
   runs.delete(placeOf(node));
-  runs.set(placeOf(node), shown);
+  runs.set(placeOf(node), { ...known, ...shown });
   if (runs.size > MOST_RUNS) runs.delete(runs.keys().next().value);
   try {
     sessionStorage.setItem(STORED, JSON.stringify([...runs]));

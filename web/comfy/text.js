@@ -2,10 +2,11 @@
 
 import { app } from "../../scripts/app.js";
 import { Box } from "./box.js";
+import { lastRun } from "./source.js";
 
 const NAME = "dc_solver_text";
 const MOST = 230; // pixels, from where it scrolls
-const AROUND = 32; // the box's padding, and the space that the canvas leaves around an element
+const AROUND = 20; // the space that the canvas leaves around an element
 const boxes = new WeakMap();
 
 class TextBox extends Box {
@@ -19,7 +20,16 @@ class TextBox extends Box {
     return this.height ?? 0;
   }
 
+  // Another tab, an undo or a reload of the page makes the node anew.
+  update() {
+    super.update();
+    if (this.told) return;
+    const { text } = lastRun(this.node) ?? {};
+    if (text) this.show(text);
+  }
+
   show(text) {
+    this.told ||= Boolean(text);
     this.element.textContent = text;
     this.element.hidden = !text;
     this.height = text ? heightOf(text, this.node.size[0]) : 0;
@@ -29,11 +39,13 @@ class TextBox extends Box {
 
 // Enough for the text, wrapped to the node's width.
 function heightOf(text, width) {
-  const columns = Math.max(20, Math.floor((width - 44) / 5.4));
-  const rows = text
-    .split("\n")
-    .reduce((sum, line) => sum + Math.max(1, Math.ceil(line.length / columns)), 0);
-  return Math.min(MOST, 15 * rows + AROUND);
+  const probe = document.createElement("div");
+  Object.assign(probe, { className: "dc-text", textContent: text });
+  Object.assign(probe.style, { position: "absolute", visibility: "hidden", width: `${width - AROUND}px` });
+  document.body.append(probe);
+  const height = probe.offsetHeight;
+  probe.remove();
+  return Math.min(MOST, height) + AROUND;
 }
 
 // ComfyUI draws a node's picture from where its widget begins down to the end of the node.
