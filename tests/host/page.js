@@ -132,6 +132,13 @@ window.dc = {
     load.widgets.find((widget) => widget.name === "file").value = file;
   }),
 
+  // As another tab and back, or an undo, does.
+  again: async () =>
+    app.loadGraphData(
+      JSON.parse(JSON.stringify(app.graph.rootGraph?.serialize() ?? app.graph.serialize())),
+      true, true, app.extensionManager.workflow.activeWorkflow,
+    ),
+
   reopen: async () =>
     app.loadGraphData(JSON.parse(JSON.stringify(app.graph.rootGraph.serialize()))),
 };

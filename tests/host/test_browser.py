@@ -296,6 +296,8 @@ def test_a_node_tells_in_both_modes_also_after_a_change(front: Front, mode: str)
     front.js("dc.node('DCSolverKSampler').onExecuted({ text: ['ratios 1.000 1.120'] })")
     front.until("dc.told('DCSolverKSampler') === 'ratios 1.000 1.120'")
     front.picture(f"{mode}-told")
+    front.js("dc.again()")
+    front.until("dc.told('DCSolverKSampler') === 'ratios 1.000 1.120'")
 
 
 LINES = (

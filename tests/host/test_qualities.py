@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -261,9 +262,21 @@ def test_learned_steps_cannot_be_dragged(
     front.js(f"dc.add('{LOAD}', 100, 100, 320)")
     front.js("app.refreshComboInNodes()")
     front.js(f"dc.move('{LOAD}', 'file', 'full.safetensors')")
-    drawn = front.draws(full.ratios, LOAD)
-    assert drawn["sliders"] == 0
+    front.until("document.querySelector('.dc-given')")
+    drawn = front.drawn(LOAD)
+    assert drawn["sliders"] == 0 and drawn["title"] == f"Learned · {STEPS} steps · CFG {CFG:g}"
     assert drawn["warns"][0].startswith("Learned steps: ")
+    # The sigmas that were learned, on the scale that the axis shows.
+    ticks, points = front.js(
+        "[[...document.querySelectorAll('.dc-tick')].map((t) => "
+        "[Number(t.textContent), Number(t.getAttribute('y')) - 3.5]), "
+        "[...document.querySelectorAll('.dc-point')].map((p) => Number(p.getAttribute('cy')))]"
+    )
+    (first, top), (last, bottom) = ticks[0], ticks[-1]
+    each = (math.log(last) - math.log(first)) / (bottom - top)
+    shown = [first * math.exp((y - top) * each) for y in points]
+    assert full.learned is not None
+    assert shown == pytest.approx([s for s in full.learned.sigmas if s > 0.0], rel=1e-3)
     front.picture("learned-steps")
 
 

@@ -16,7 +16,7 @@ const runs = stored();
 const entered = new WeakMap();
 
 const placeOf = (node) =>
-  [app.extensionManager?.workflow?.activeWorkflow?.path, node.graph?.id, node.id].join(":");
+  [app.extensionManager?.workflow?.activeWorkflow?.path, node.graph?.id, node.id, kindOf(node)].join(":");
 
 function stored() {
   try {

@@ -14,16 +14,22 @@ class TextBox extends Box {
     const element = Object.assign(document.createElement("div"), { className: "dc-text" });
     super(node, NAME, element, true);
     this.show("");
+    const { onConfigure } = node;
+    const box = this;
+    node.onConfigure = function (...args) {
+      box.loaded = true;
+      return onConfigure?.apply(this, args);
+    };
   }
 
   needs() {
     return this.height ?? 0;
   }
 
-  // Another tab, an undo or a reload of the page makes the node anew.
+  // Another tab, an undo or a reload of the page makes the node anew, of what was saved of it.
   update() {
     super.update();
-    if (this.told) return;
+    if (this.told || !this.loaded) return;
     const { text } = lastRun(this.node) ?? {};
     if (text) this.show(text);
   }
