@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ..solvers import get_solver
-from ..solvers.inputs import check_takes_ratios
+from ..solvers.inputs import LARGEST_RATIO, check_takes_ratios
 from .schedule import ForSolver, Identity, RatioSchedule, settings_of
 from .warp import LEAST, MOST, Warp
 
@@ -137,7 +137,7 @@ class CPR(ForSolver):
                 notes.append(f"ratios limited to those that were found, {low:.2f} to {high:.2f}")
             ratios = limited
         trust = self._trust(near_steps, near_cfg)
-        ratios = 1.0 + trust * (ratios - 1.0)
+        ratios = np.clip(1.0 + trust * (ratios - 1.0), -LARGEST_RATIO, LARGEST_RATIO)
         if trust == 0.0:
             notes.append("compensation did not help at the settings around this one: ratios of 1")
         elif trust < _NEARLY_ALL:

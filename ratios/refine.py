@@ -62,7 +62,7 @@ def _step(runs: Runs, family: Family, here: Refined, loss: Loss) -> Refined | No
     gram, slope, total = _normal_equations(
         _derivatives(runs, family, here, residual), residual, weights
     )
-    if not np.all(np.isfinite(gram)):
+    if not np.all(np.isfinite(gram)) or total == 0.0:  # nothing is left to bring down
         return None
     ridge = _RIDGE * total / family.scale**2
     for damping in _DAMPING:

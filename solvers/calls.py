@@ -49,20 +49,30 @@ class Calls:
             self._finite.append((step, sigma, torch.isfinite(denoised.max() - denoised.min())))
         return denoised
 
-    def check_finite(self, steps: int) -> None:
-        """Raises ValueError naming the first step at which the model was not finite.
+    def check_finite(self, steps: int, result: torch.Tensor | None = None) -> None:
+        """Raises ValueError naming the first step at which the model was not finite, or where only
+        the ``result`` is not, the last.
 
         Asked once after the run: a question at every step would keep the host waiting for the
         device.
         """
         if not self._finite or self._finite[0][2].is_meta:  # which has no values
             return
-        if bool(torch.stack([flag for _, _, flag in self._finite]).all()):
+        flags = [flag for _, _, flag in self._finite]
+        if result is not None:
+            flags.append(torch.isfinite(result).all())
+        if bool(torch.stack(flags).all()):
             return
-        step, sigma = next((step, sigma) for step, sigma, flag in self._finite if not flag)
+        for step, sigma, flag in self._finite:
+            if not flag:
+                raise ValueError(
+                    f"model: expected finite outputs, got NaN or infinity in step {step + 1} of "
+                    f"{steps} (sigma {sigma:.6g}); try another precision, or check the model."
+                )
+        step, sigma, _ = self._finite[-1]
         raise ValueError(
-            f"model: expected finite outputs, got NaN or infinity in step {step + 1} of {steps} "
-            f"(sigma {sigma:.6g}); try another precision, or check the model."
+            f"sample: expected a finite image, got NaN or infinity in step {step + 1} of {steps} "
+            f"(sigma {sigma:.6g}) of finite outputs; check the ratios, sigmas and precision."
         )
 
 

@@ -77,6 +77,10 @@ def check_report(report: Any) -> None:
         raise TypeError(f"report: expected a function of a RunReport, got {report!r}.")
 
 
+#: The powers of larger ones have no place in 32 bits.
+LARGEST_RATIO = 1e6
+
+
 def check_takes_ratios(solver: Solver) -> None:
     """Raises ValueError for a solver without compensation."""
     if not solver.compensates:
@@ -91,7 +95,7 @@ def check_ratios(solver: Solver, ratios: Sequence[float], steps: int) -> tuple[f
     """The ratios as floats.
 
     Raises ValueError where the solver takes none, their number is not the number of steps, or one
-    is not finite; TypeError where they are not numbers.
+    is not finite or beyond all bounds; TypeError where they are not numbers.
     """
     check_takes_ratios(solver)
     try:
@@ -106,6 +110,11 @@ def check_ratios(solver: Solver, ratios: Sequence[float], steps: int) -> tuple[f
     for i, value in enumerate(values):
         if not math.isfinite(value):
             raise ValueError(f"ratios: expected finite numbers, got {value!r} at step {i}.")
+        if abs(value) > LARGEST_RATIO:
+            raise ValueError(
+                f"ratios: expected numbers of {LARGEST_RATIO:g} at most, got {value:g} at step {i}"
+                "; those of a search lie between -1 and 4."
+            )
     return values
 
 

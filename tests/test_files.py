@@ -61,6 +61,7 @@ REGRESSION = CPR(
 # Round trips
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
+ratio = st.floats(-1e6, 1e6)
 positive = st.floats(min_value=0.0, allow_infinity=False)
 text = st.text(max_size=20)
 numbers = st.lists(finite, max_size=4).map(tuple)
@@ -120,7 +121,7 @@ def schedules(draw: st.DrawFn) -> RatioSchedule:
     steps = draw(st.integers(0, 12))
     sigmas = st.lists(positive, min_size=steps + 1, max_size=steps + 1).map(tuple)
     return RatioSchedule(
-        ratios=tuple(draw(st.lists(finite, min_size=steps, max_size=steps))),
+        ratios=tuple(draw(st.lists(ratio, min_size=steps, max_size=steps))),
         sigmas=draw(st.one_of(st.none(), sigmas)),
         cfg=draw(st.one_of(st.none(), finite)),
         origin=draw(st.sampled_from(["calibrated", "predicted", "imported"])),
@@ -146,7 +147,7 @@ def learned_schedules(draw: st.DrawFn) -> RatioSchedule:
     changes[0, 0] = 0.0
     chosen = draw(st.sampled_from([None, tuple(map(tuple, changes.tolist()))]))
     return RatioSchedule(
-        ratios=tuple(draw(st.lists(finite, min_size=steps, max_size=steps))),
+        ratios=tuple(draw(st.lists(ratio, min_size=steps, max_size=steps))),
         sigmas=host,
         cfg=draw(st.one_of(st.none(), finite)),
         identity=draw(identities),

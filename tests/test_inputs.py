@@ -386,6 +386,7 @@ def test_calibrate_grid_refuses(name: str) -> None:
     ("changed", "error", "words"),
     [
         ({"ratios": (math.nan,)}, ValueError, "ratios: expected finite numbers, got nan at step 0"),
+        ({"ratios": (1.0, 1e300)}, ValueError, "ratios: expected numbers of 1e.06 at most"),
         ({"ratios": ("a", "b")}, TypeError, "ratios: expected a sequence of numbers"),
         ({"sigmas": (3.0, 0.0)}, ValueError, "sigmas: expected 3 for 2 ratios, got 2"),
         ({"sigmas": (3.0, math.nan, 0.0)}, ValueError, "sigmas: expected finite numbers"),

@@ -1,0 +1,156 @@
+"""Numbers at the edge: a finite image, or an error that says where; never anything else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from dc_solver.ratios import calibrate
+from dc_solver.solvers import SOLVERS, Schedule, VPSchedule, discrete_time, sample
+from dc_solver.solvers.adaptive import Tolerance
+from problems import schedule_of
+
+Model = Callable[..., torch.Tensor]
+STEPS = [1, 2, 3, 7, 50, 1000]
+#: From the first to the last sigma that is not 0.
+RANGES = {
+    "vp": [(14.6, 0.03), (1e4, 1e-4), (700.0, 1e-6), (1.0, 0.999999), (1e-3, 1e-5)],
+    "flow": [(1.0, 1e-3), (1.0, 1e-6), (0.999999, 0.5), (0.5, 0.4999999), (1e-3, 1e-6)],
+}
+MODELS: dict[str, Model] = {
+    "zeros": lambda x, sigma: torch.zeros_like(x),
+    "a constant": lambda x, sigma: torch.full_like(x, 3.0),
+    "its input": lambda x, sigma: x.clone(),
+    "large": lambda x, sigma: torch.full_like(x, 1e30),
+    "noise of its own": lambda x, sigma: torch.randn(x.shape, generator=torch.Generator()).to(x),
+}
+WHERE = r"in step \d+ of \d+ \(sigma [-+.e\d]+\)"
+
+
+def grid(first: float, last: float, steps: int, end: bool) -> list[float]:
+    """Evenly falling in the log."""
+    inner = max(steps - 1, 1) if end else steps
+    sigmas = [first * (last / first) ** (k / inner) for k in range(inner + 1)][: steps + 1 - end]
+    return [*sigmas, 0.0] if end else sigmas
+
+
+def check(run: Callable[[], torch.Tensor], shape: torch.Size) -> None:
+    """A finite image, or an error that names where."""
+    try:
+        result = run()
+    except ValueError as error:
+        assert re.search(WHERE, str(error)), error
+    else:
+        assert result.shape == shape and bool(torch.isfinite(result).all())
+
+
+def how(name: str) -> dict[str, Any]:
+    adaptive = SOLVERS[name].kind == "adaptive"
+    return {"tolerance": Tolerance(max_calls=60)} if adaptive else {}
+
+
+@pytest.mark.parametrize("kind", RANGES)
+@pytest.mark.parametrize("name", SOLVERS)
+def test_extreme_sigmas_and_any_number_of_steps(name: str, kind: str) -> None:
+    x = torch.randn(1, 4, generator=torch.Generator().manual_seed(0))
+    for steps in STEPS:
+        for first, last in RANGES[kind] if steps < 1000 else RANGES[kind][:1]:
+            for end in (True, False):
+                sigmas = grid(first, last, steps, end)
+                start = x * sigmas[0]
+
+                def run(start: torch.Tensor = start, sigmas: list[float] = sigmas) -> torch.Tensor:
+                    return sample(
+                        MODELS["a constant"], start, sigmas, schedule=schedule_of(kind),
+                        solver=name, disable=True, **how(name),
+                    )  # fmt: skip
+
+                check(run, start.shape)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("name", SOLVERS)
+def test_odd_models_and_latents_without_variance(name: str, model: str) -> None:
+    for kind in RANGES:
+        sigmas = grid(1.0 if kind == "flow" else 14.6, 0.03, 6, True)
+        for start in (torch.zeros(2, 3), torch.full((2, 3), 5.0), torch.randn(2, 3) * sigmas[0]):
+
+            def run(
+                start: torch.Tensor = start, sigmas: list[float] = sigmas, kind: str = kind
+            ) -> torch.Tensor:
+                return sample(
+                    MODELS[model], start, sigmas, schedule=schedule_of(kind), solver=name,
+                    disable=True, **how(name),
+                )  # fmt: skip
+
+            check(run, start.shape)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 3e38])
+@pytest.mark.parametrize("bad", [0, 2, 5])
+@pytest.mark.parametrize("name", SOLVERS)
+def test_a_model_that_breaks_is_named_with_step_and_sigma(
+    name: str, bad: int, value: float
+) -> None:
+    calls = 0
+
+    def model(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        out = x * 0.5
+        out.view(-1)[0] = value if calls == bad + 1 else 0.0
+        return out
+
+    def run() -> torch.Tensor:
+        return sample(
+            model, torch.randn(2, 3) * 14.6, grid(14.6, 0.03, 6, True),
+            schedule=schedule_of("vp"), solver=name, disable=True, **how(name),
+        )  # fmt: skip
+
+    check(run, torch.Size((2, 3)))
+
+
+@pytest.mark.parametrize("size", [10.0, 1e3, 1e6])
+def test_ratios_that_no_search_finds_end_in_words_or_in_an_image(size: float) -> None:
+    ratios = [1.0, 1.0, size, -size, size, size]
+
+    def run() -> torch.Tensor:
+        return sample(
+            lambda x, sigma: x / (1.0 + sigma.view(-1, 1) ** 2), torch.randn(2, 3) * 14.6,
+            grid(14.6, 0.03, 6, True), schedule=schedule_of("vp"), ratios=ratios, disable=True,
+        )  # fmt: skip
+
+    check(run, torch.Size((2, 3)))
+
+
+def _table() -> Schedule:
+    return VPSchedule(discrete_time(torch.linspace(0.03, 14.6, 1000).tolist()))
+
+
+@pytest.mark.parametrize("quality", ["paper", "ratios+", "schedule", "full"])
+@pytest.mark.parametrize("model", MODELS)
+def test_a_calibration_of_an_odd_model_ends_in_ratios_or_in_words(model: str, quality: str) -> None:
+    x = torch.randn(6, 3, generator=torch.Generator().manual_seed(1)) * 14.6
+    try:
+        found = calibrate(
+            MODELS[model], x, grid(14.6, 0.03, 5, True), schedule=_table(), check=2,
+            quality=quality,
+        )  # fmt: skip
+    except ValueError as error:
+        assert str(error).startswith("model: ")
+    else:
+        assert len(found.ratios) == 5 and found.report is not None
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("answer", [torch.float16, torch.float64, torch.int64])
+def test_a_model_may_answer_in_another_type(dtype: torch.dtype, answer: torch.dtype) -> None:
+    def model(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        return torch.ones_like(x).to(answer)
+
+    x = (torch.randn(2, 3) * 14.6).to(dtype)
+    result = sample(model, x, grid(14.6, 0.03, 5, True), schedule=schedule_of("vp"), disable=True)
+    assert result.dtype == dtype and torch.equal(result, torch.ones_like(x))
