@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
+
+import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -26,3 +30,38 @@ def test_what_is_missing_is_named() -> None:
 
 def test_nothing_is_missing_here() -> None:
     assert installer().main() == 0
+
+
+WITHOUT = """
+import sys
+sys.modules[sys.argv[1]] = None
+sys.path.insert(0, sys.argv[2])
+import conftest, math, torch
+from dc_solver.ratios import calibrate
+from dc_solver.solvers import VPSchedule, sample
+how = {"schedule": VPSchedule(math.atan)}
+model = lambda x, sigma: x / (1.0 + sigma.view(-1, 1) ** 2)
+grid = [14.6, 6.0, 2.0, 0.5, 0.1, 0.0]
+x = torch.randn(6, 3) * grid[0]
+sample(model, x, grid, disable=True, **how)
+try:
+    calibrate(model, x, grid, check=2, **how)
+except ImportError as error:
+    print("sampled,", error)
+else:
+    print("sampled, calibrated")
+"""
+
+
+@pytest.mark.parametrize(
+    ("package", "told"),
+    [
+        ("matplotlib", "sampled, calibrated"),
+        ("gradio", "sampled, calibrated"),
+        ("scipy", "sampled, No module named 'scipy"),
+    ],
+)
+def test_without_a_package_the_rest_works_and_the_message_names_it(package: str, told: str) -> None:
+    command = [sys.executable, "-c", WITHOUT, package, str(ROOT / "tests")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith(told), done.stderr
