@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from dc_solver.ratios import RatioSchedule, load, save
+from dc_solver.ratios import RatioSchedule, library, load, save
 from dc_solver.ratios.files import RatioFileError, save_new
 from dc_solver.ratios.writing import move
 
@@ -243,3 +243,64 @@ def test_kills_at_random_moments(tmp_path: Path) -> None:
         assert all(found in (OLD, NEW) for found in readable(tmp_path).values())
         for beside in tmp_path.glob("a_*"):
             beside.unlink()
+
+
+def test_on_a_disk_that_does_not_tell_cases_apart_nothing_is_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Simulated: a name is taken there if it is taken in other letters."""
+    link, lexists = os.link, os.path.lexists
+
+    def taken(path: Any) -> bool:
+        name = Path(path).name.casefold()
+        return any(entry.name.casefold() == name for entry in Path(path).parent.iterdir())
+
+    def insensitive(old: Any, new: Any, **options: Any) -> None:
+        if taken(new):
+            raise FileExistsError(17, "File exists")
+        link(old, new, **options)
+
+    old = save(OLD, tmp_path / "Model.safetensors")
+    monkeypatch.setattr(os, "link", insensitive)
+    for blind in (False, True):  # the second time only the link finds out
+        monkeypatch.setattr(os.path, "lexists", lexists if blind else taken)
+        assert save_new(NEW, tmp_path / "model.safetensors") != tmp_path / "model.safetensors"
+    assert readable(tmp_path) == {
+        "Model.safetensors": OLD, "model_02.safetensors": NEW, "model_03.safetensors": NEW
+    }  # fmt: skip
+    assert load(old) == OLD
+
+
+def test_a_file_that_changes_while_it_is_read_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a file written by somebody in place is broken now and read once it is whole."""
+    path = save(OLD, tmp_path / "a.safetensors")
+    whole = save(NEW, tmp_path / "b.safetensors").read_bytes()
+    shelf = library.Library()
+    real = library.load
+
+    def slow(source: Path) -> Any:
+        found = real(source)
+        path.write_bytes(whole[: len(whole) // 2])  # while the first is still being looked at
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(library, "load", slow)
+        assert shelf.load(path) == OLD
+    with pytest.raises(RatioFileError, match=r"a\.safetensors: expected"):
+        shelf.load(path)
+    path.write_bytes(whole)
+    assert shelf.load(path) == NEW
+
+
+def test_a_broken_file_is_listed_with_its_reason_and_left_alone(tmp_path: Path) -> None:
+    save(OLD, tmp_path / "good.safetensors")
+    for name, content in (("empty", b""), ("picture", b"\x89PNG"), ("torn", b"\xff" * 100)):
+        (tmp_path / f"{name}.safetensors").write_bytes(content)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    found, broken = library.Library().entries([(p.name, p) for p in tmp_path.iterdir()])
+    assert [name for name, _ in found] == ["good.safetensors"]
+    assert sorted(broken) == ["empty.safetensors", "picture.safetensors", "torn.safetensors"]
+    assert all("expected" in why for why in broken.values())
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

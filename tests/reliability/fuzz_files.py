@@ -21,7 +21,6 @@ import time
 from collections import Counter
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
 #: The share of the inputs that each kind of file gets.
 SHARES = {".safetensors": 0.8, ".json": 0.1, ".npy": 0.1}
 
@@ -49,9 +48,8 @@ def fuzz(ending: str, inputs: int, seed: int) -> None:
     """Does not return: libFuzzer ends the process."""
     import atheris
 
-    sys.path[:0] = [str(HERE), str(HERE.parent)]
     with atheris.instrument_imports(include=["dc_solver"], enable_loader_override=False):
-        import conftest  # noqa: F401  loads the pack
+        import bootstrap  # noqa: F401
         import hostile
 
     folder = Path(tempfile.mkdtemp(prefix="fuzz_files_"))
