@@ -25,7 +25,7 @@ BESIDE = ("scipy", "safetensors", "matplotlib", "tqdm", "pytest>=8.3,<10", "hypo
 
 @dataclass(frozen=True)
 class Corner:
-    """``gradio`` is the version of the panel; without one its tests skip."""
+    """``gradio`` is that of the panel, with what it needs of an older version."""
 
     python: str
     torch: str
@@ -34,7 +34,7 @@ class Corner:
 
 
 CORNERS = (
-    Corner("3.10", "torch==2.1.2", "numpy==1.26.4", "gradio==4.44.1"),
+    Corner("3.10", "torch==2.1.2", "numpy==1.26.4", "gradio==4.44.1 huggingface_hub<1"),
     Corner("3.10", "torch>=2.9", "numpy>=2", "gradio>=6"),
     Corner("3.12", "torch==2.2.2", "numpy==1.26.4", "gradio>=5,<6"),
     Corner("3.13", "torch>=2.9", "numpy>=2.1", "gradio>=6"),
@@ -72,7 +72,7 @@ def prepare(corner: Corner, folder: Path) -> Path | str:
     if done.exists():
         return inside
     subprocess.run([python, "-m", "venv", "--clear", str(folder)], check=True)
-    packages = [corner.torch, corner.numpy, corner.gradio, *BESIDE]
+    packages = [corner.torch, corner.numpy, *corner.gradio.split(), *BESIDE]
     install = [str(inside), "-m", "pip", "install", "--quiet", *packages]
     got = subprocess.run(install, capture_output=True, text=True, check=False)
     if got.returncode:
