@@ -1,6 +1,6 @@
 """The tests under the oldest and the newest Python, torch and numpy that the pack names.
 
-    python tests/reliability/matrix.py [--folder FOLDER] [--corners 0 3] [pytest's own options]
+    python tests/reliability/matrix.py [--folder FOLDER] [--corner 0] [pytest's own options]
 
 Makes an environment for each corner in FOLDER (kept: a second time nothing is installed), with the
 Pythons found on the path or in pyenv, and runs the tests there.  A corner whose Python is missing,
@@ -94,10 +94,10 @@ def versions(python: Path) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Run the tests in the corners of the versions.")
     parser.add_argument("--folder", type=Path, default=ROOT / ".matrix")
-    parser.add_argument("--corners", type=int, nargs="+", default=list(range(len(CORNERS))))
+    parser.add_argument("--corner", type=int, action="append", help="one of them; may be repeated")
     options, rest = parser.parse_known_args()
     failed = False
-    for number in options.corners:
+    for number in options.corner or range(len(CORNERS)):
         python = prepare(CORNERS[number], options.folder / str(number))
         if isinstance(python, str):
             print(f"corner {number}: {python}", flush=True)
