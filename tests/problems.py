@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from dc_solver.ratios.points import Chunk, PointModel, Tally
 from dc_solver.solvers import FlowSchedule, Schedule, VPSchedule
+from dc_solver.solvers.calls import state_dtype
 
 
 def schedule_of(kind: str) -> Schedule:
@@ -56,7 +57,7 @@ class Mixture:
         spread = a * a * self.variance + s * s
         means = torch.tensor(self.means, dtype=x.dtype)
         logits = torch.stack([-((x - a * m) ** 2) / (2 * spread) for m in means])
-        weights = torch.softmax(logits, dim=0)
+        weights = torch.softmax(logits, dim=0, dtype=state_dtype(x.dtype)).to(x.dtype)
         posterior = torch.stack([m + a * self.variance / spread * (x - a * m) for m in means])
         return (weights * posterior).sum(dim=0)
 

@@ -648,7 +648,7 @@ def test_a_failing_disk_leaves_things_as_they_were(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, broken, refuse)
+        patch.setattr(Path if broken == "replace" else os, broken, refuse)
         with pytest.raises(OSError, match="No space left"):
             save(REGRESSION, path)
     assert names(tmp_path) == (["a.safetensors"] if existing else [])
