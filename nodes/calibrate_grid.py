@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..ratios import RatioSchedule, calibrate_grid, fit_cpr
+from ..ratios import CPR_QUALITIES, RatioSchedule, calibrate_grid, fit_cpr
 from ..ratios.records import MOST_FITTED
 from ..ratios.text import describe_cpr
 from . import host, tokens
@@ -76,7 +76,14 @@ class DCSolverCalibrateGrid:
         dc_order: int | None = None,
         quality: str | None = None,
     ) -> bool | str:
-        """Refuse bad lists before anything runs; None is what another node makes."""
+        """Refuse bad lists before anything runs; None is what another node makes.
+
+        The host looks no more at what is named here.
+        """
+        if quality is not None and quality not in CPR_QUALITIES:
+            return f"quality: expected one of {', '.join(CPR_QUALITIES)}, got {quality!r}"
+        if dc_order is not None and dc_order not in (1, 2, 3):
+            return f"dc_order: expected 1 to 3, got {dc_order!r}"
         try:
             if steps_list is not None and cfg_list is not None:
                 pairs(steps_list, cfg_list, dc_order or 1, quality or "paper")

@@ -37,13 +37,13 @@ class RatioFileError(ValueError):
 def save(obj: RatioSchedule | CPR, path: str | os.PathLike[str]) -> Path:
     """Write a calibration or a regression to ``path``, whole or not at all.
 
-    The folder is made where it is missing.  An earlier calibration at ``path`` is replaced; any
-    other file there is not (RatioFileError).  Raises TypeError for another object, OSError where
-    the disk refuses.  Returns the path.
+    The folder is made where it is missing.  An earlier calibration at ``path`` is replaced, as is
+    an empty file; any other there is not (RatioFileError).  Raises TypeError for another object,
+    OSError where the disk refuses.  Returns the path.
     """
     target = Path(path)
     content = _content(obj, target)
-    if target.is_symlink() or target.exists():
+    if target.is_symlink() or (target.exists() and target.stat().st_size > 0):
         try:
             load(target)
         except RatioFileError as error:

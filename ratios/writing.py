@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,31 +37,45 @@ def write_new(target: Path, content: bytes) -> Path:
             if os.path.lexists(path):
                 continue
             with contextlib.suppress(FileExistsError):
-                move(temporary, path)
+                _name(temporary, path)
                 return path
     raise FileExistsError(f"{target.name}: {_MOST_NUMBERS} files have this name and a number")
 
 
 def move(old: Path, new: Path) -> None:
     """Give a file another name in its folder.  Raises FileExistsError where something has it."""
+    _name(old, new)
+    try:
+        old.unlink(missing_ok=True)
+    except OSError:  # then it keeps the name that it had
+        with contextlib.suppress(OSError):
+            new.unlink()
+        raise
+
+
+def _name(old: Path, new: Path) -> None:
+    """Make a file known as ``new``, which nothing may be; it may still be ``old`` too."""
     try:
         os.link(old, new, follow_symlinks=False)
     except FileExistsError:
         raise
     except (OSError, NotImplementedError):  # a disk without links
         _take(old, new)
-    else:
-        old.unlink()
 
 
 def _take(old: Path, new: Path) -> None:
     """The same where files cannot have two names: an empty file holds the name meanwhile."""
+    if os.name == "nt":  # where a new name never replaces
+        old.rename(new)
+        return
     with new.open("xb"):
         pass
     try:
         old.replace(new)
     except BaseException:
-        new.unlink()
+        if old.exists():  # else it was replaced, and something else went wrong after
+            with contextlib.suppress(OSError):
+                new.unlink()
         raise
 
 
@@ -76,18 +89,19 @@ def _written(folder: Path, content: bytes) -> Iterator[Path]:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        now = temporary.stat().st_mtime  # by the clock of the disk
         yield temporary
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-    _clean(folder)
+    _clean(folder, now)
 
 
-def _clean(folder: Path) -> None:
+def _clean(folder: Path, now: float) -> None:
     """Remove what killed processes have left."""
     for path in folder.glob(_BEING_WRITTEN):
         with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > _ABANDONED:
+            if now - path.stat().st_mtime > _ABANDONED:
                 path.unlink()
 
 

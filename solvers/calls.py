@@ -71,8 +71,8 @@ class Calls:
                 )
         step, sigma, _ = self._finite[-1]
         raise ValueError(
-            f"sample: expected a finite image, got NaN or infinity in step {step + 1} of {steps} "
-            f"(sigma {sigma:.6g}) of finite outputs; check the ratios, sigmas and precision."
+            f"sample: expected a finite image, got NaN or infinity after step {step + 1} of "
+            f"{steps} (sigma {sigma:.6g}) of finite outputs; check the ratios, sigmas and precision."
         )
 
 

@@ -27,7 +27,7 @@ MODELS: dict[str, Model] = {
     "large": lambda x, sigma: torch.full_like(x, 1e30),
     "noise of its own": lambda x, sigma: torch.randn(x.shape, generator=torch.Generator()).to(x),
 }
-WHERE = r"in step \d+ of \d+ \(sigma [-+.e\d]+\)"
+WHERE = r"(in|after) step \d+ of \d+ \(sigma [-+.e\d]+\)"
 
 
 def grid(first: float, last: float, steps: int, end: bool) -> list[float]:
@@ -111,6 +111,10 @@ def test_a_model_that_breaks_is_named_with_step_and_sigma(
         )  # fmt: skip
 
     check(run, torch.Size((2, 3)))
+    if SOLVERS[name].kind == "multistep" and abs(value) != 3e38:
+        with pytest.raises(ValueError, match=rf"in step {bad + 1} of 6 \(sigma "):
+            calls = 0
+            run()
 
 
 @pytest.mark.parametrize("size", [10.0, 1e3, 1e6])

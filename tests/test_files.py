@@ -617,7 +617,7 @@ def test_an_earlier_calibration_is_replaced(tmp_path: Path) -> None:
     assert names(tmp_path) == ["a.safetensors"]
 
 
-@pytest.mark.parametrize("content", [b"", b"a picture", tensors_to_bytes({"a": np.ones(9)})])
+@pytest.mark.parametrize("content", [b"\0", b"a picture", tensors_to_bytes({"a": np.ones(9)})])
 def test_a_foreign_file_is_not_replaced(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "model.safetensors"
     path.write_bytes(content)

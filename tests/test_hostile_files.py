@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
+import pickle
 import random
 import struct
-import time
 import tracemalloc
 from pathlib import Path
 
@@ -60,18 +60,18 @@ HUGE = {
 @pytest.mark.parametrize("name", HUGE)
 def test_what_claims_to_be_huge_costs_little(tmp_path: Path, name: str) -> None:
     tracemalloc.start()
-    began = time.process_time()
     try:
         assert hostile.read(HUGE[name], ".safetensors", tmp_path / "a") is None
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert peak < 100 * 2**20
-    assert time.process_time() - began < 20.0  # bounded, not fast: seconds at the most
 
 
-def test_a_pickle_is_not_loaded_and_a_write_would_be_seen(tmp_path: Path) -> None:
-    """The watch over the reader is not blind."""
+def test_the_watch_over_the_reader_is_not_blind(tmp_path: Path) -> None:
+    pickled = pickle.dumps(Path("a"))
     with pytest.raises(hostile.Trespass), hostile.watched():
         (tmp_path / "a").write_text("b")
     assert not (tmp_path / "a").exists()
+    with pytest.raises(hostile.Trespass), hostile.watched():
+        pickle.loads(pickled)

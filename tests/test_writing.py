@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
-import resource
 import signal
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -36,16 +37,21 @@ def linkless(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-def in_child(work: Callable[[], None]) -> int:
-    """Run it in a forked process; the signal that ended it, 0 where none did."""
+def forked(work: Callable[[], None]) -> int:
+    """Run it in a process of its own, which ends with it; its number."""
     child = os.fork()
     if child == 0:
         try:
             work()
             os._exit(0)
-        except BaseException:
+        finally:
             os._exit(1)
-    _, status = os.waitpid(child, 0)
+    return child
+
+
+def in_child(work: Callable[[], None]) -> int:
+    """Run it in a forked process; the signal that ended it, 0 where none did."""
+    _, status = os.waitpid(forked(work), 0)
     assert not os.WIFEXITED(status) or os.WEXITSTATUS(status) == 0
     return os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
 
@@ -127,15 +133,13 @@ def test_processes_that_save_at_once_overwrite_nothing(
     if not links:
         request.getfixturevalue("linkless")
     processes, files = 4, 25
-    children = []
-    for process in range(processes):
-        child = os.fork()
-        if child == 0:
-            for k in range(files):
-                one = RatioSchedule(ratios=(1.0, 1.0 + process, 1.0 + k))
-                save_new(one, tmp_path / "same.safetensors")
-            os._exit(0)
-        children.append(child)
+
+    def work(process: int) -> None:
+        for k in range(files):
+            one = RatioSchedule(ratios=(1.0, 1.0 + process, 1.0 + k))
+            save_new(one, tmp_path / "same.safetensors")
+
+    children = [forked(partial(work, process)) for process in range(processes)]
     assert [os.waitpid(child, 0)[1] for child in children] == [0] * processes
     there = readable(tmp_path)
     assert len(there) == processes * files
@@ -146,13 +150,16 @@ def test_processes_that_save_at_once_overwrite_nothing(
 
 def test_a_reader_beside_a_writer_sees_the_old_or_the_new(tmp_path: Path) -> None:
     path = save(OLD, tmp_path / "a.safetensors")
-    writer = os.fork()
-    if writer == 0:
-        for k in range(10_000):
+
+    def work() -> None:
+        for k in itertools.count():
             save(NEW if k % 2 else OLD, path)
-        os._exit(0)
+
+    writer, deadline = forked(work), time.monotonic() + 60.0
+    seen: list[Any] = []
     try:
-        seen = [load(path) for _ in range(300)]
+        while len(seen) < 300 or (len(set(map(repr, seen))) < 2 and time.monotonic() < deadline):
+            seen.append(load(path))
     finally:
         os.kill(writer, signal.SIGKILL)
         os.waitpid(writer, 0)
@@ -162,6 +169,8 @@ def test_a_reader_beside_a_writer_sees_the_old_or_the_new(tmp_path: Path) -> Non
 
 def test_a_disk_that_is_full_half_way_leaves_the_old_file(tmp_path: Path) -> None:
     path = save(OLD, tmp_path / "a.safetensors")
+
+    resource = pytest.importorskip("resource")
 
     def work() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -230,13 +239,15 @@ def test_kills_at_random_moments(tmp_path: Path) -> None:
     """A process that saves without end, killed: ``DC_SOLVER_KILLS`` times, 20 by default."""
     path = save(OLD, tmp_path / "a.safetensors")
     dice = random.Random(0)
+
+    def work() -> None:
+        while True:
+            save(NEW, path)
+            save_new(OLD, path)
+            save(OLD, path)
+
     for _ in range(int(os.environ.get("DC_SOLVER_KILLS", "20"))):
-        writer = os.fork()
-        if writer == 0:
-            while True:
-                save(NEW, path)
-                save_new(OLD, path)
-                save(OLD, path)
+        writer = forked(work)
         time.sleep(dice.uniform(0.0, 0.03))
         os.kill(writer, signal.SIGKILL)
         os.waitpid(writer, 0)
@@ -304,3 +315,55 @@ def test_a_broken_file_is_listed_with_its_reason_and_left_alone(tmp_path: Path) 
     assert sorted(broken) == ["empty.safetensors", "picture.safetensors", "torn.safetensors"]
     assert all("expected" in why for why in broken.values())
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_an_interrupt_while_a_file_is_renamed_costs_no_file(
+    tmp_path: Path, links: bool, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """Before the new name is taken, and right after."""
+    if not links:
+        request.getfixturevalue("linkless")
+    name = "link" if links else "replace"
+    holder = os if links else Path
+    real = getattr(holder, name)
+    for after in (False, True):
+        old = save(OLD, tmp_path / f"{after}.safetensors")
+
+        def interrupted(*args: Any, after: bool = after, **options: Any) -> None:
+            if after:
+                real(*args, **options)
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(holder, name, interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                move(old, tmp_path / f"{after}_new.safetensors")
+        assert OLD in readable(tmp_path).values()
+        for path in tmp_path.iterdir():
+            path.unlink()
+
+
+def test_a_file_that_cannot_leave_its_name_keeps_it_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a virus scanner holds it; a new file is there all the same."""
+    old, unlink = save(OLD, tmp_path / "a.safetensors"), Path.unlink
+
+    def held(path: Path, **options: Any) -> None:
+        if path == old or path.suffix == ".tmp":
+            raise PermissionError(13, "held")
+        unlink(path, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", held)
+        with pytest.raises(PermissionError):
+            move(old, tmp_path / "b.safetensors")
+        assert save_new(NEW, tmp_path / "c.safetensors").name == "c.safetensors"
+    assert readable(tmp_path) == {"a.safetensors": OLD, "c.safetensors": NEW}
+
+
+def test_an_empty_file_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    path.touch()
+    assert load(save(OLD, path)) == OLD

@@ -123,7 +123,9 @@ def test_cost_time_and_previews_are_shown_while_it_runs(comfy: ComfyServer) -> N
     assert any(
         re.search(r"about 1\d\d\d model calls of one image, more where", text) for text in told
     )
-    assert any(re.search(r"\d+ of about 1\d\d\d model calls, \d+ s left", text) for text in told)
+    assert any(re.search(r"\d+ of about 1\d\d\d model calls", text) for text in told)
+    if len(told) > 8:  # a look a second: long enough for a time left
+        assert any(re.search(r"model calls, \d+ s left", text) for text in told)
     assert values == sorted(values) and values[-1] == 1.0 and len(values) > 1000
     jumps = np.diff(values)
     assert jumps.max() < 0.1, "the bar moves evenly"

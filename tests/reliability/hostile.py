@@ -9,7 +9,7 @@ import os
 import random
 import struct
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -322,6 +322,3 @@ def outcome(content: bytes, ending: str, path: Path) -> str:
         return "refused"
     use(found)
     return "read"
-
-
-Try = Callable[[bytes], str]

@@ -32,7 +32,8 @@ def main() -> None:
     count = parser.parse_args().files
     with tempfile.TemporaryDirectory() as name:
         for k in range(count):
-            content = hostile.SEEDS[".safetensors"][k % 3]
+            seeds = hostile.SEEDS[".safetensors"]
+            content = seeds[k % len(seeds)]
             (Path(name) / f"{k}.safetensors").write_bytes(content)
         files = [(path.name, path) for path in Path(name).iterdir()]
         shelf = Library()

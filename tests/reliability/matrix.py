@@ -69,16 +69,16 @@ def prepare(corner: Corner, folder: Path) -> Path | str:
         return f"no Python {corner.python} here"
     inside = folder / "bin" / "python"
     done = folder / "installed"
-    if done.exists():
+    packages = [corner.torch, corner.numpy, *corner.gradio.split(), *BESIDE]
+    if done.exists() and done.read_text(encoding="utf-8") == " ".join(packages):
         return inside
     subprocess.run([python, "-m", "venv", "--clear", str(folder)], check=True)
-    packages = [corner.torch, corner.numpy, *corner.gradio.split(), *BESIDE]
     install = [str(inside), "-m", "pip", "install", "--quiet", *packages]
     got = subprocess.run(install, capture_output=True, text=True, check=False)
     if got.returncode:
         errors = [line for line in got.stderr.splitlines() if line.startswith("ERROR")]
         return f"not installed: {' '.join(errors)[:300]}"
-    done.touch()
+    done.write_text(" ".join(packages), encoding="utf-8")
     return inside
 
 

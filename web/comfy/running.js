@@ -2,7 +2,7 @@
 
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
-import { lastRun } from "./source.js";
+import { lastRun, rememberRun } from "./source.js";
 import { showText } from "./text.js";
 import { say } from "./words.js";
 
@@ -23,7 +23,10 @@ function tell({ detail: { node: id, text, passing } }) {
   const node = nodeOf(id);
   if (!node) return;
   if (passing) underWay.add(node);
-  else underWay.delete(node);
+  else {
+    underWay.delete(node);
+    rememberRun(node, { text });
+  }
   showText(node, text);
 }
 

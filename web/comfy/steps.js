@@ -34,7 +34,7 @@ export function stepsParts({ sigmas, given, steps }, { width, height, margin, sv
     parts.push(svg("line", { class: "dc-grid", x1: left, x2: right, y1: at, y2: at }));
     parts.push(text("dc-tick", left - 6, at + 3.5, Number(value.toPrecision(1)).toString()));
   }
-  const skip = Math.ceil((16 * steps) / (right - left));
+  const skip = Math.max(1, Math.ceil((16 * steps) / (right - left)));
   for (let k = 0; k <= steps; k += skip) parts.push(text("dc-step", x(k), height - 4, String(k)));
   parts.push(svg("polyline", { class: "dc-given", points: line(given) }));
   parts.push(svg("polyline", { class: "dc-line", points: line(sigmas) }));

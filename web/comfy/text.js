@@ -30,7 +30,7 @@ class TextBox extends Box {
   update() {
     super.update();
     if (this.told || !this.loaded) return;
-    const { text } = lastRun(this.node) ?? {};
+    const text = outputOf(this.node)?.text?.join("\n") ?? lastRun(this.node)?.text;
     if (text) this.show(text);
   }
 
@@ -43,11 +43,20 @@ class TextBox extends Box {
   }
 }
 
-// Enough for the text, wrapped to the node's width.
+// What ComfyUI keeps of a node's run with its workflow, also where that was not the open one.
+function outputOf(node) {
+  const outputs = app.nodeOutputs ?? {};
+  return outputs[node.id] ?? outputs[`${node.graph?.id}:${node.id}`];
+}
+
+// Enough for the text, wrapped to the node's width, whether or not the styles are loaded.
 function heightOf(text, width) {
-  const probe = document.createElement("div");
-  Object.assign(probe, { className: "dc-text", textContent: text });
-  Object.assign(probe.style, { position: "absolute", visibility: "hidden", width: `${width - AROUND}px` });
+  const probe = Object.assign(document.createElement("div"), { textContent: text });
+  Object.assign(probe.style, {
+    position: "absolute", visibility: "hidden", width: `${width - AROUND}px`,
+    boxSizing: "border-box", padding: "6px 9px", font: "11px/15px Inter, system-ui, sans-serif",
+    whiteSpace: "pre-wrap", overflowWrap: "break-word",
+  });
   document.body.append(probe);
   const height = probe.offsetHeight;
   probe.remove();
