@@ -72,7 +72,8 @@ class Calls:
         step, sigma, _ = self._finite[-1]
         raise ValueError(
             f"sample: expected a finite image, got NaN or infinity after step {step + 1} of "
-            f"{steps} (sigma {sigma:.6g}) of finite outputs; check the ratios, sigmas and precision."
+            f"{steps} (sigma {sigma:.6g}) of finite outputs; check the ratios, the sigmas and the "
+            "precision."
         )
 
 

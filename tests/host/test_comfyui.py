@@ -235,6 +235,12 @@ def test_bad_input_is_refused_with_a_reason(comfy: ComfyServer) -> None:
                          steps_list="5, x", cfg_list="3")  # fmt: skip
     with pytest.raises(PromptError, match="steps_list: expected"):
         comfy.run(graph)
+    bad = {"quality": "full", "dc_order": 9, "steps_list": "2, 5"}
+    for name, value in bad.items():
+        given = {"steps_list": "5, 8", "dc_order": 2, "quality": "paper", name: value}
+        graph["grid"]["inputs"] |= given
+        with pytest.raises(PromptError, match=f"{name}: expected"):
+            comfy.run(graph)
     few = {**CALIBRATION, "seeds": 1, "check_seeds": 0, "reference_steps": 24}
     graph = model_graph("eps", emoji.points([1]).conditions, comfy.inputs)
     graph["cal"] = node("DCSolverCalibrate", **inputs(), **few, steps=4, cfg=CFG,
