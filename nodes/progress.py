@@ -43,12 +43,11 @@ class Progress:
             left = (now - began) / max(done - at, 1) * (total - done)
             if done < total:
                 text = f"calibrating: {done} of about {total} model calls"
-                if now - began >= _TIMED:
+                timed = now - began >= _TIMED
+                if timed:
                     text += f", {duration(left)} left"
-                    self._say(text, log=not self._logged)
-                    self._logged = True
-                else:
-                    self._say(text, log=False)
+                self._say(text, log=timed and not self._logged)
+                self._logged |= timed
             else:
                 self._say(f"calibrated in {duration(now - began)}")
             self._told = now

@@ -37,6 +37,14 @@ def linkless(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(params=["links", "no links"])
+def disk(request: pytest.FixtureRequest) -> str:
+    """Both kinds of disk, one after the other."""
+    if request.param == "no links":
+        request.getfixturevalue("linkless")
+    return str(request.param)
+
+
 def forked(work: Callable[[], None]) -> int:
     """Run it in a process of its own, which ends with it; its number."""
     child = os.fork()
@@ -79,6 +87,19 @@ def killed_at(line: int, work: Callable[[], None]) -> Callable[[], None]:
     return traced
 
 
+def each_kill(tmp_path: Path, work: Callable[[Path], Any]) -> Iterator[tuple[Path, bool]]:
+    """The folder of a file OLD after ``work`` on it was killed before its first line, its second,
+    and so on; and whether it came to its end, which is the last."""
+    for line in range(1, 1000):
+        path = save(OLD, tmp_path / str(line) / "a.safetensors")
+        whole = in_child(killed_at(line, partial(work, path))) == 0
+        yield path.parent, whole
+        if whole:
+            assert line > 10
+            return
+    raise AssertionError("it never ended")
+
+
 def readable(folder: Path) -> dict[str, Any]:
     """What the visible files of a folder hold; each must be readable."""
     return {p.name: load(p) for p in sorted(folder.iterdir()) if not p.name.startswith(".")}
@@ -86,52 +107,32 @@ def readable(folder: Path) -> dict[str, Any]:
 
 def test_a_kill_at_any_line_of_a_save_leaves_the_old_file_or_the_new(tmp_path: Path) -> None:
     seen = []
-    for line in range(1, 1000):
-        folder = tmp_path / str(line)
-        save(OLD, folder / "a.safetensors")
-        ended = in_child(killed_at(line, lambda at=folder: save(NEW, at / "a.safetensors")))
+    for folder, _ in each_kill(tmp_path, lambda path: save(NEW, path)):
         there = readable(folder)
         assert there in ({"a.safetensors": OLD}, {"a.safetensors": NEW})
         seen.append(there["a.safetensors"])
-        if ended == 0:
-            break
-    assert ended == 0 and seen[0] == OLD and seen[-1] == NEW and len(seen) > 10
+    assert seen[0] == OLD and seen[-1] == NEW
     assert seen == sorted(seen, key=lambda found: found.steps)
 
 
 def test_a_kill_at_any_line_of_a_new_save_leaves_what_there_was(tmp_path: Path) -> None:
-    for line in range(1, 1000):
-        folder = tmp_path / str(line)
-        save(OLD, folder / "a.safetensors")
-        ended = in_child(killed_at(line, lambda at=folder: save_new(NEW, at / "a.safetensors")))
+    for folder, whole in each_kill(tmp_path, lambda path: save_new(NEW, path)):
         there = readable(folder)
         assert there.pop("a.safetensors") == OLD
         assert there in ({}, {"a_02.safetensors": NEW})
-        if ended == 0:
-            break
-    assert ended == 0 and there and line > 10
+        assert there or not whole
 
 
 def test_a_kill_where_there_are_no_links_costs_no_file(tmp_path: Path, linkless: None) -> None:
     """The name that was being taken may be left empty, as a file that says so when it is read."""
-    for line in range(1, 1000):
-        folder = tmp_path / str(line)
-        save(OLD, folder / "a.safetensors")
-        ended = in_child(killed_at(line, lambda at=folder: save_new(NEW, at / "a.safetensors")))
+    for folder, whole in each_kill(tmp_path, lambda path: save_new(NEW, path)):
         assert load(folder / "a.safetensors") == OLD
         beside = list(folder.glob("a_*"))
         assert all(p.stat().st_size == 0 or load(p) == NEW for p in beside)
-        if ended == 0:
-            break
-    assert ended == 0 and [load(p) for p in beside] == [NEW]
+        assert not whole or [load(p) for p in beside] == [NEW]
 
 
-@pytest.mark.parametrize("links", [True, False])
-def test_processes_that_save_at_once_overwrite_nothing(
-    tmp_path: Path, links: bool, request: pytest.FixtureRequest
-) -> None:
-    if not links:
-        request.getfixturevalue("linkless")
+def test_processes_that_save_at_once_overwrite_nothing(tmp_path: Path, disk: str) -> None:
     processes, files = 4, 25
 
     def work(process: int) -> None:
@@ -169,7 +170,6 @@ def test_a_reader_beside_a_writer_sees_the_old_or_the_new(tmp_path: Path) -> Non
 
 def test_a_disk_that_is_full_half_way_leaves_the_old_file(tmp_path: Path) -> None:
     path = save(OLD, tmp_path / "a.safetensors")
-
     resource = pytest.importorskip("resource")
 
     def work() -> None:
@@ -211,12 +211,7 @@ def test_what_a_kill_left_is_removed_after_an_hour(tmp_path: Path) -> None:
     assert not left.exists() and fresh.exists()
 
 
-@pytest.mark.parametrize("links", [True, False])
-def test_a_name_that_is_taken_is_not_taken_over(
-    tmp_path: Path, links: bool, request: pytest.FixtureRequest
-) -> None:
-    if not links:
-        request.getfixturevalue("linkless")
+def test_a_name_that_is_taken_is_not_taken_over(tmp_path: Path, disk: str) -> None:
     old, new = save(OLD, tmp_path / "a.safetensors"), save(NEW, tmp_path / "b.safetensors")
     with pytest.raises(FileExistsError):
         move(old, new)
@@ -317,15 +312,11 @@ def test_a_broken_file_is_listed_with_its_reason_and_left_alone(tmp_path: Path) 
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-@pytest.mark.parametrize("links", [True, False])
 def test_an_interrupt_while_a_file_is_renamed_costs_no_file(
-    tmp_path: Path, links: bool, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    tmp_path: Path, disk: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before the new name is taken, and right after."""
-    if not links:
-        request.getfixturevalue("linkless")
-    name = "link" if links else "replace"
-    holder = os if links else Path
+    holder, name = (os, "link") if disk == "links" else (Path, "replace")
     real = getattr(holder, name)
     for after in (False, True):
         old = save(OLD, tmp_path / f"{after}.safetensors")

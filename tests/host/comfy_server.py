@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 import urllib.error
 from pathlib import Path
 from typing import Any
 
+import pytest
 from host_process import HostProcess
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def install() -> tuple[Path, Path]:
+    """The folder and the Python of the ComfyUI that the environment names; skips without."""
+    path, python = os.environ.get("COMFYUI_PATH"), os.environ.get("COMFYUI_PYTHON")
+    if not path or not python:
+        pytest.skip("needs a ComfyUI: set COMFYUI_PATH to its folder and COMFYUI_PYTHON to its "
+                    "Python")  # fmt: skip
+    return Path(path), Path(python)
 
 
 class PromptError(RuntimeError):

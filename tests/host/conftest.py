@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from browser import CPR, EIGHT, FITTED, RATIOS, Front, new_tab, picture_folder
-from comfy_server import ComfyServer
+from comfy_server import ComfyServer, install
 from dc_solver import ratios
 from dc_solver.ratios import RatioSchedule
 from forge_server import ForgeServer
@@ -16,11 +16,7 @@ from forge_server import ForgeServer
 
 @pytest.fixture(scope="session")
 def comfy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
-    path, python = os.environ.get("COMFYUI_PATH"), os.environ.get("COMFYUI_PYTHON")
-    if not path or not python:
-        pytest.skip("needs a ComfyUI: set COMFYUI_PATH to its folder and COMFYUI_PYTHON to its "
-                    "Python")  # fmt: skip
-    server = ComfyServer(Path(path), Path(python), tmp_path_factory.mktemp("comfyui"))
+    server = ComfyServer(*install(), tmp_path_factory.mktemp("comfyui"))
     with server.running():
         yield server
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from comfy_server import ROOT, ComfyServer, PromptError
+from comfy_server import ROOT, ComfyServer, PromptError, install
 from dc_solver.demo import emoji
 from graphs import CALIBRATION, inputs, model_graph, node
 from safetensors.torch import load_file
@@ -103,9 +103,7 @@ def test_cancel_at_random_moments(comfy: ComfyServer) -> None:
 @pytest.mark.parametrize("beside", ["a second copy", "a namesake"])
 def test_a_second_pack_of_the_name_does_no_harm(tmp_path: Path, beside: str) -> None:
     """Our nodes run our code; the name in the dropdown is that of whoever came first or last."""
-    path, python = os.environ.get("COMFYUI_PATH"), os.environ.get("COMFYUI_PYTHON")
-    if not path or not python:
-        pytest.skip("needs a ComfyUI: set COMFYUI_PATH and COMFYUI_PYTHON")
+    comfy = ComfyServer(*install(), tmp_path)
     nodes = tmp_path / "custom_nodes"
     nodes.mkdir()
     if beside == "a second copy":
@@ -113,7 +111,6 @@ def test_a_second_pack_of_the_name_does_no_harm(tmp_path: Path, beside: str) -> 
     else:
         (nodes / "other").mkdir()
         (nodes / "other" / "__init__.py").write_text(NAMESAKE, encoding="utf-8")
-    comfy = ComfyServer(Path(path), Path(python), tmp_path)
     with comfy.running():
         log = comfy.log.read_text(encoding="utf-8")
         assert "IMPORT FAILED" not in log

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import struct
 import uuid
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from comfy_server import ComfyServer
+from comfy_server import ComfyServer, install
 from dc_solver import ratios
 from dc_solver.demo import emoji, grids
 from graphs import CALIBRATION, Bench, batch_points, inputs, model_graph
@@ -28,16 +27,9 @@ STEPS = 6
 
 @contextmanager
 def server(folder: Path, *flags: str) -> Iterator[ComfyServer]:
-    path, python = os.environ.get("COMFYUI_PATH"), os.environ.get("COMFYUI_PYTHON")
-    if not path or not python:
-        pytest.skip("needs a ComfyUI: set COMFYUI_PATH to its folder and COMFYUI_PYTHON to its "
-                    "Python")  # fmt: skip
-    comfy = ComfyServer(Path(path), Path(python), folder, *flags)
-    try:
-        comfy.start()
+    comfy = ComfyServer(*install(), folder, *flags)
+    with comfy.running():
         yield comfy
-    finally:
-        comfy.stop()
 
 
 def twin_of(kind: str) -> Twin:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,12 @@ def _samples() -> dict[str, RatioSchedule | CPR]:
     }  # fmt: skip
 
 
+def _npy(array: np.ndarray) -> bytes:
+    file = BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
 SAMPLES = _samples()
 #: Good files of each ending.
 SEEDS: dict[str, list[bytes]] = {
@@ -89,19 +96,9 @@ SEEDS: dict[str, list[bytes]] = {
         for record_, arrays in map(to_record, SAMPLES.values())
     ],
     ".json": [b"[1.0, 1.0, 0.9, 1.1, 1.2]", b"[1]"],
-    ".npy": [],
+    ".npy": [_npy(np.linspace(-1, 1, 36).reshape(4, 3, 3)), _npy(np.ones(36, np.float32))],
 }
 
-
-def _npy(array: np.ndarray) -> bytes:
-    from io import BytesIO
-
-    file = BytesIO()
-    np.save(file, array)
-    return file.getvalue()
-
-
-SEEDS[".npy"] = [_npy(np.linspace(-1, 1, 36).reshape(4, 3, 3)), _npy(np.ones(36, np.float32))]
 
 #: What a field may be that nobody would write.
 NASTY: tuple[Any, ...] = (
@@ -280,7 +277,7 @@ def use(found: RatioSchedule | CPR) -> None:
         again, arrays = to_record(found)
         content = tensors_to_bytes(arrays, metadata={"dc_solver": json.dumps(again)})
         assert parse(content) == found
-        for run in _runs(found):
+        for run in runs_for(found):
             choice = choose([("file", found)], run)
             told(choice)
             record(choice)
@@ -294,7 +291,7 @@ def use(found: RatioSchedule | CPR) -> None:
             describe(brought)
 
 
-def _runs(found: RatioSchedule | CPR) -> Iterator[Run]:
+def runs_for(found: RatioSchedule | CPR) -> Iterator[Run]:
     """Runs that the file may be for, and one that it may not."""
     identity = found.identity if found.identity.fingerprint else Identity(fingerprint="m")
     solver = settings_of(found)

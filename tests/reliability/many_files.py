@@ -41,7 +41,7 @@ def main() -> None:
         assert len(found) == count and not broken
         timed("looked at again", lambda: shelf.entries(files))
         timed("whether any has changed", lambda: state_of(files))
-        run = next(hostile._runs(hostile.SAMPLES["ratios"]))
+        run = next(hostile.runs_for(hostile.SAMPLES["ratios"]))
         timed("one chosen of those, all for this model", lambda: choose(found, run))
         other = replace(run, identity=replace(run.identity, fingerprint="other"))
         timed("the same where none is", lambda: choose(found, other))

@@ -16,6 +16,7 @@ import logging
 import random
 import signal
 import sys
+import tempfile
 import threading
 import warnings
 from collections.abc import Callable
@@ -129,8 +130,6 @@ def repeat(what: str, times: int, work: Callable[[int], None]) -> bool:
 
 
 def main() -> int:
-    import tempfile
-
     parser = argparse.ArgumentParser(description="Sample and calibrate, again and again.")
     parser.add_argument("--samplings", type=int, default=2000)
     parser.add_argument("--calibrations", type=int, default=200)
