@@ -184,15 +184,23 @@ def make_sampler(function: Callable[..., torch.Tensor], options: dict[str, Any])
 def add_to_dropdown(function: Callable[..., torch.Tensor]) -> None:
     """Make ``function`` the sampler ``dc_solver`` of every sampler dropdown, once.
 
-    A sampler of that name which is there already, another pack's or the host's, is left alone.
+    A sampler of that name which is there already, another pack's or the host's, is left alone; that
+    of this pack before it was loaded again is replaced.
     """
-    if hasattr(k_diffusion_sampling, f"sample_{SAMPLER}"):
+    there = getattr(k_diffusion_sampling, f"sample_{SAMPLER}", None)
+    if there is not None and not same_function(there, function):
         log.warning("DC-Solver: there is a sampler %s already; leaving it in the list", SAMPLER)
         return
     setattr(k_diffusion_sampling, f"sample_{SAMPLER}", function)
     for names in (comfy.samplers.KSAMPLER_NAMES, comfy.samplers.SAMPLER_NAMES):
         if SAMPLER not in names:
             names.append(SAMPLER)
+
+
+def same_function(one: Any, other: Any) -> bool:
+    """Whether they are one function, perhaps of two loads of its module."""
+    names = [[getattr(f, key, f) for key in ("__module__", "__qualname__")] for f in (one, other)]
+    return names[0] == names[1]
 
 
 def register_folder() -> None:

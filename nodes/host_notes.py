@@ -20,8 +20,11 @@ _notes: dict[str, dict[str, Any]] = {}
 def follow_prompts() -> None:
     """See every prompt that is queued from now on."""
     server = host.prompt_server()
-    if server is not None and _follow not in server.on_prompt_handlers:
-        server.add_on_prompt_handler(_follow)
+    if server is None:
+        return
+    handlers = server.on_prompt_handlers  # one of before the pack was loaded again has no readers
+    handlers[:] = [handler for handler in handlers if not host.same_function(handler, _follow)]
+    server.add_on_prompt_handler(_follow)
 
 
 def keep_with_image(record: dict[str, Any]) -> None:

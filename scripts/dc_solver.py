@@ -10,7 +10,7 @@ from modules import errors, scripts
 # The pack's folder has names that other extensions may have too, so it is loaded under one of its
 # own and everything in it is imported relatively.
 NAME = "sd_webui_dc_solver"
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).absolute().parent.parent  # a link to it is another copy
 
 
 def part(name):
@@ -34,10 +34,20 @@ def attempt(what, action):
         errors.report(f"DC-Solver: {what} cannot be used; the sampler can", exc_info=True)
 
 
-part("registration").register_sampler()
-attempt("its schedule types", lambda: part("schedules").register())
-attempt("its settings", lambda: part("settings").register())
-attempt("its tab", lambda: part("tab").register())
-attempt("its axes for X/Y/Z plots", lambda: part("axes").register())
-# The host registers every class in here that is a Script.
-DCSolverScript = attempt("its accordion", lambda: part("accordion").make(scripts.Script))
+def other_copy():
+    """The folder of another copy of this extension that is loaded already."""
+    loaded = sys.modules.get(NAME)
+    folder = ROOT if loaded is None else Path(loaded.__file__).parent
+    return folder if folder != ROOT and folder.is_dir() else None
+
+
+if other_copy() is None:
+    part("registration").register_sampler()
+    attempt("its schedule types", lambda: part("schedules").register())
+    attempt("its settings", lambda: part("settings").register())
+    attempt("its tab", lambda: part("tab").register())
+    attempt("its axes for X/Y/Z plots", lambda: part("axes").register())
+    # The host registers every class in here that is a Script.
+    DCSolverScript = attempt("its accordion", lambda: part("accordion").make(scripts.Script))
+else:
+    errors.report(f"DC-Solver: it is in {other_copy()} too; remove one of the two")

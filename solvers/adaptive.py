@@ -13,7 +13,7 @@ from functools import partial
 import torch
 from tqdm.auto import tqdm
 
-from .calls import Calls
+from .calls import Calls, not_finite
 from .grid import Grid, Point, finite_part
 from .run import Callback, advanced
 from .schedules import Schedule
@@ -73,7 +73,7 @@ def run_adaptive(
     """
     state = x.to(calls.dtype)
     if not bool(torch.isfinite(state).all()):
-        raise ValueError("x: expected a finite start, got NaN or infinity.")
+        raise not_finite(None, grid.steps)
     start, end, goal = _ends(grid, schedule)
     way = _Way(grid, start, end, callback, disable)
     here = grid.points[0]

@@ -35,7 +35,7 @@ class Calls:
         self._model_dtype = x.dtype
         self._extra_args = dict(extra_args or {})
         self._threshold = threshold
-        self._finite: list[tuple[int, float, torch.Tensor]] = []
+        self._seen: list[tuple[int, float, torch.Tensor, torch.Tensor]] = []
 
     def __call__(self, state: torch.Tensor, sigma: float, step: int) -> torch.Tensor:
         """x0 at a state, in the dtype of the state; ``step`` is what an error names."""
@@ -45,36 +45,50 @@ class Calls:
         if self._threshold is not None:
             denoised = dynamic_threshold(denoised, self._threshold)
         if denoised.numel():
-            # Not finite where one element is not; unlike isfinite of all it makes no other latent.
-            self._finite.append((step, sigma, torch.isfinite(denoised.max() - denoised.min())))
+            self._seen.append((step, sigma, _all_finite(state), _all_finite(denoised)))
         return denoised
 
     def check_finite(self, steps: int, result: torch.Tensor | None = None) -> None:
-        """Raises ValueError naming the first step at which the model was not finite, or where only
-        the ``result`` is not, the last.
+        """Raises ValueError naming the first step in which the latent or the model's output was not
+        finite; the latent after the last call is the ``result``.
 
         Asked once after the run: a question at every step would keep the host waiting for the
         device.
         """
-        if not self._finite or self._finite[0][2].is_meta:  # which has no values
+        if not self._seen or self._seen[0][2].is_meta:  # which has no values
             return
-        flags = [flag for _, _, flag in self._finite]
+        flags = [flag for _, _, *both in self._seen for flag in both]
         if result is not None:
-            flags.append(torch.isfinite(result).all())
+            flags.append(_all_finite(result))
         if bool(torch.stack(flags).all()):
             return
-        for step, sigma, flag in self._finite:
-            if not flag:
+        before: tuple[int, float] | None = None
+        for step, sigma, latent, denoised in self._seen:
+            if not latent:
+                raise not_finite(before, steps)
+            if not denoised:
                 raise ValueError(
                     f"model: expected finite outputs, got NaN or infinity in step {step + 1} of "
                     f"{steps} (sigma {sigma:.6g}); try another precision, or check the model."
                 )
-        step, sigma, _ = self._finite[-1]
-        raise ValueError(
-            f"sample: expected a finite image, got NaN or infinity after step {step + 1} of "
-            f"{steps} (sigma {sigma:.6g}) of finite outputs; check the ratios, the sigmas and the "
-            "precision."
-        )
+            before = (step, sigma)
+        raise not_finite(before, steps)
+
+
+def not_finite(before: tuple[int, float] | None, steps: int) -> ValueError:
+    """The latent was not finite after the call ``before``, or at the start."""
+    if before is None:
+        return ValueError("x: expected a finite latent to start from, got NaN or infinity.")
+    step, sigma = before
+    return ValueError(
+        f"sample: expected a finite image, got NaN or infinity after step {step + 1} of {steps} "
+        f"(sigma {sigma:.6g}) of finite outputs; check the ratios, the sigmas and the precision."
+    )
+
+
+def _all_finite(latent: torch.Tensor) -> torch.Tensor:
+    """A flag on its device; unlike isfinite of all elements it makes no other latent."""
+    return torch.isfinite(latent.max() - latent.min())
 
 
 def call_model(

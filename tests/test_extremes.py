@@ -118,6 +118,44 @@ def test_a_model_that_breaks_is_named_with_step_and_sigma(
             run()
 
 
+@pytest.mark.parametrize("bad", [1, 3])
+# The others take no output for more than it is, and cannot overflow.
+@pytest.mark.parametrize(
+    "name", [n for n, s in SOLVERS.items() if s.kind == "multistep" and s.max_order > 1]
+)
+def test_a_latent_that_overflows_is_named_by_its_step(name: str, bad: int) -> None:
+    """The model's outputs are finite throughout; the update of step ``bad`` + 1 is the first whose
+    latent the callback of the next call sees as not finite."""
+    calls, seen = 0, []
+
+    def model(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        return torch.full_like(x, (3.4e38, -3.4e38)[calls % 2] if calls > bad else 0.0)
+
+    def watch(state: dict[str, Any]) -> None:
+        seen.append(bool(torch.isfinite(state["x"]).all()))
+
+    with pytest.raises(ValueError, match=WHERE) as caught:
+        sample(
+            model, START * 14.6, grid(14.6, 0.03, 5, True), schedule=schedule_of("vp"),
+            solver=name, disable=True, callback=watch, lower_order=False,
+        )  # fmt: skip
+    first = seen.index(False) if False in seen else len(seen)
+    assert f"after step {first} of 5 " in str(caught.value)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_a_start_that_is_not_finite_is_named(name: str) -> None:
+    start = START.clone()
+    start[1, 2] = float("nan")
+    with pytest.raises(ValueError, match=r"^x: expected a finite latent to start from, got NaN"):
+        sample(
+            lambda x, sigma: torch.zeros_like(x), start, grid(14.6, 0.03, 6, True),
+            schedule=schedule_of("vp"), solver=name, disable=True, **how(name),
+        )  # fmt: skip
+
+
 @pytest.mark.parametrize("size", [10.0, 1e3, 1e6])
 def test_ratios_that_no_search_finds_end_in_words_or_in_an_image(size: float) -> None:
     ratios = [1.0, 1.0, size, -size, size, size]

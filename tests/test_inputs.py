@@ -120,7 +120,11 @@ BAD_SAMPLE: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
         ValueError,
         "expected a falling grid for",
     ),
-    "adaptive NaN": ({"solver": "dpm_12", "x": X * math.nan}, ValueError, "a finite start, got"),
+    "adaptive NaN": (
+        {"solver": "dpm_12", "x": X * math.nan},
+        ValueError,
+        "x: expected a finite latent to start from",
+    ),
     "langevin snr": ({"langevin": Langevin(1, 0.0)}, ValueError, "ratio above 0, got 1 and 0.0"),
     "langevin ratios": (
         {"langevin": Langevin(1), "ratios": [1.1] * 4},

@@ -194,8 +194,12 @@ def test_an_interrupt_is_not_caught() -> None:
 
 
 def test_a_damaged_model_is_named_with_its_step() -> None:
-    denoiser = host.Denoiser(host.a1111_model().wrap, host.Processing())
-    x = torch.full((1, 8), float("nan"))
+    class Damaged(host.Denoiser):
+        def __call__(self, x: torch.Tensor, *rest: Any, **more: Any) -> torch.Tensor:
+            return super().__call__(x, *rest, **more) * float("nan")
+
+    denoiser = Damaged(host.a1111_model().wrap, host.Processing())
+    x = torch.ones(1, 8)
     with pytest.raises(ValueError, match="NaN or infinity in step 1 of 5"):
         adapter("sampler").sample_dc_solver(denoiser, x, SIGMAS, {"cond": "", "cond_scale": 7.0})
 
@@ -777,9 +781,9 @@ def test_a_second_batch_writes_its_own_notes() -> None:
 # The way in
 
 
-def load_script() -> Any:
+def load_script(pack: Path = ROOT) -> Any:
     """As the host loads it: by path, under a name that is no module's."""
-    path = ROOT / "scripts" / "dc_solver.py"
+    path = pack / "scripts" / "dc_solver.py"
     spec = importlib.util.spec_from_file_location("dc_solver.py", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -805,6 +809,23 @@ def test_the_sampler_is_there_once_whatever_else_fails(
     names = {"nodes", "solvers", "ratios", "scripts", "web", "demo"}
     assert not names & {name for name, m in sys.modules.items()
                         if str(ROOT) in str(getattr(m, "__file__", ""))}  # fmt: skip
+
+
+def test_a_second_copy_and_a_namesake_add_nothing(webui: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "copy").symlink_to(ROOT, target_is_directory=True)
+    samplers, reports = webui["modules.sd_samplers"], webui["modules.errors"].reports
+    load_script()
+    reports.clear()
+    assert not hasattr(load_script(tmp_path / "copy"), "DCSolverScript")
+    assert [data.name for data in samplers.all_samplers] == ["DC-Solver"]
+    assert reports == [f"DC-Solver: it is in {ROOT} too; remove one of the two"]
+    theirs = replace(samplers.all_samplers_map["DC-Solver"], constructor=print)
+    samplers.all_samplers[:] = [theirs]
+    samplers.all_samplers_map["DC-Solver"] = theirs
+    reports.clear()
+    load_script()
+    assert samplers.all_samplers == [theirs]
+    assert "DC-Solver: another extension has a sampler DC-Solver; ours is not added" in reports
 
 
 def test_the_axes_of_a_plot(webui: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

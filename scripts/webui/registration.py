@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from modules import script_callbacks, sd_samplers
+from modules import errors, script_callbacks, sd_samplers
 from modules.sd_samplers_common import SamplerData
 
 from .sampler import DCSolverSampler
@@ -20,8 +20,11 @@ def register_sampler() -> None:
     "Automatic" means the schedule Simple, whose grid ComfyUI has too, so they share calibrations.
     """
     script_callbacks.on_before_ui(_leave_the_path)
-    if NAME in sd_samplers.all_samplers_map:
-        return  # after Reload UI, or another pack's of this name
+    there = sd_samplers.all_samplers_map.get(NAME)
+    if there is not None:
+        if there.constructor is not DCSolverSampler:  # else it is after Reload UI
+            errors.report(f"DC-Solver: another extension has a sampler {NAME}; ours is not added")
+        return
     data = SamplerData(NAME, DCSolverSampler, ["dc_solver"], {"scheduler": "simple"})
     sd_samplers.all_samplers.append(data)
     sd_samplers.all_samplers_map[NAME] = data

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import forge_server
 import pytest
 from browser import CPR, EIGHT, FITTED, RATIOS, Front, new_tab, picture_folder
 from comfy_server import ComfyServer, install
@@ -52,9 +52,6 @@ def shelf(comfy: ComfyServer, front: Front, empty_library: None) -> Iterator[Non
 
 @pytest.fixture(scope="session")
 def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForgeServer]:
-    path, python = os.environ.get("FORGE_PATH"), os.environ.get("FORGE_PYTHON")
-    if not path or not python:
-        pytest.skip("needs a Forge: set FORGE_PATH to its folder and FORGE_PYTHON to its Python")
-    server = ForgeServer(Path(path), Path(python), tmp_path_factory.mktemp("forge"))
+    server = ForgeServer(*forge_server.install(), tmp_path_factory.mktemp("forge"))
     with server.running():
         yield server

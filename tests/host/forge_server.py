@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from host_process import HostProcess
 from safetensors.torch import load_file
@@ -20,6 +21,14 @@ FLAGS = [
     "--skip-version-check", "--skip-install", "--always-cpu", "--all-in-fp32",
     "--no-download-sd-model", "--ui-debug-mode", "--api",
 ]  # fmt: skip
+
+
+def install() -> tuple[Path, Path]:
+    """The folder and the Python of the Forge that the environment names; skips without."""
+    path, python = os.environ.get("FORGE_PATH"), os.environ.get("FORGE_PYTHON")
+    if not path or not python:
+        pytest.skip("needs a Forge: set FORGE_PATH to its folder and FORGE_PYTHON to its Python")
+    return Path(path), Path(python)
 
 
 @dataclass(frozen=True)

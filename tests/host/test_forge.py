@@ -6,8 +6,6 @@ import base64
 import io
 import json
 import re
-import threading
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -330,27 +328,6 @@ def test_a_batch_is_its_images(forge: ForgeServer) -> None:
     alone = forge.txt2img(seed=4)
     assert both.latents is not None and alone.latents is not None
     assert (both.latents[1] - alone.latents[0]).abs().max() < 1e-3
-
-
-def test_interrupt_stops_and_the_next_image_is_right(forge: ForgeServer) -> None:
-    right = picture(forge.txt2img(steps=6))
-    box: list[Any] = []
-    worker = threading.Thread(
-        target=lambda: box.append(forge.post(
-            "/sdapi/v1/txt2img",
-            {"prompt": "a fox", "steps": 150, "width": 64, "height": 64, "seed": 3,
-             "sampler_name": "DC-Solver"}, 300)))  # fmt: skip
-    worker.start()
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        if forge.get("/sdapi/v1/progress")["state"]["sampling_step"] > 2:
-            break
-        time.sleep(0.05)
-    forge.post("/sdapi/v1/interrupt", {})
-    worker.join(60)
-    assert box, "the image did not end"
-    assert forge.last_calls() < 150
-    assert (picture(forge.txt2img(steps=6)) == right).all()
 
 
 def test_bad_input_is_told_and_samples(forge: ForgeServer) -> None:

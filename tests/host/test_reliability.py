@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,35 @@ if "dc_solver" not in comfy.samplers.SAMPLER_NAMES:
 comfy.k_diffusion.sampling.sample_dc_solver = comfy.k_diffusion.sampling.sample_euler
 NODE_CLASS_MAPPINGS = {}
 '''
+#: Loads our pack again as packs for developers do, and tells what the host then has of it.
+RELOADER = """
+import sys
+from pathlib import Path
+
+import nodes
+import server
+from aiohttp import web
+
+NODE_CLASS_MAPPINGS = {}
+PACK = Path(__file__).resolve().parent.parent / "dc-solver.pack"
+
+
+@server.PromptServer.instance.routes.post("/reload_dc_solver")
+async def reload_dc_solver(request):
+    from comfy.k_diffusion import sampling
+
+    name = sampling.sample_dc_solver.__module__.removesuffix(".nodes.sampling")
+    for module in [m for m in sys.modules if m == name or m.startswith(name + ".")]:
+        del sys.modules[module]
+    loaded = await nodes.load_custom_node(str(PACK), module_parent="custom_nodes")
+    new = sys.modules[name + ".nodes.sampling"]
+    handlers = server.PromptServer.instance.on_prompt_handlers
+    return web.json_response({
+        "loaded": loaded,
+        "new sampler": sampling.sample_dc_solver is new.sample_dc_solver,
+        "prompt handlers": [h.__module__.startswith(name) for h in handlers].count(True),
+    })
+"""
 
 
 def image(comfy: ComfyServer, seed: int = 1, sampler: str = "dc_solver") -> dict[str, Any]:
@@ -41,8 +72,11 @@ def image(comfy: ComfyServer, seed: int = 1, sampler: str = "dc_solver") -> dict
 
 
 def latent(comfy: ComfyServer, graph: dict[str, Any]) -> torch.Tensor:
-    """The latent that a graph saves; it is run whatever ComfyUI remembers of it."""
-    comfy.post("/free", {"free_memory": True})
+    """The latent that a graph saves; another name for its prompts makes ComfyUI run it again."""
+    prompts = graph["prompts"]["inputs"]
+    name = f"{uuid.uuid4().hex}.safetensors"
+    shutil.copy(comfy.inputs / prompts["file"], comfy.inputs / name)
+    prompts["file"] = name
     (entry,) = comfy.run(graph)["keep"]["latents"]
     return load_file(comfy.output_file(entry))["latent_tensor"]
 
@@ -137,3 +171,32 @@ def test_a_second_pack_of_the_name_does_no_harm(tmp_path: Path, beside: str) -> 
             assert same and "there is a sampler dc_solver already" in log
         else:
             assert same or torch.allclose(from_dropdown, euler, atol=1e-4)
+
+
+def test_the_pack_is_loaded_again(tmp_path: Path) -> None:
+    """The new code runs, in the nodes, the dropdown and the routes, and nothing is there twice."""
+    comfy = ComfyServer(*install(), tmp_path)
+    reloader = tmp_path / "custom_nodes" / "reloader"
+    reloader.mkdir(parents=True)
+    (reloader / "__init__.py").write_text(RELOADER, encoding="utf-8")
+    with comfy.running():
+        before = latent(comfy, image(comfy))
+        for _ in range(2):
+            answer = comfy.post("/reload_dc_solver", {})
+            assert answer == {"loaded": True, "new sampler": True, "prompt handlers": 1}
+        log = comfy.log.read_text(encoding="utf-8")
+        assert "there is a sampler" not in log and "Traceback" not in log
+        info = comfy.get("/object_info")
+        for key in ("KSampler", "KSamplerSelect"):
+            assert str(info[key]["input"]).count("'dc_solver'") == 1
+        assert torch.equal(latent(comfy, image(comfy)), before)
+        graph = model_graph("eps", emoji.points([1]).conditions, comfy.inputs)
+        few = {**CALIBRATION, "seeds": 2, "check_seeds": 0, "reference_steps": 24}
+        graph["grid"] = node("DCSolverCalibrateGrid", **inputs(), **few, steps_list="4, 5",
+                             cfg_list="3, 5", scheduler="simple")  # fmt: skip
+        graph["it"] = node("DCSolverPredictRatios", cpr=["grid", 0], steps=4, cfg=3.0)
+        graph["keep"] = node("DCSolverSaveRatios", ratios=["it", 0], name="a", overwrite=False)
+        (shown,) = comfy.run(graph)["it"]["dc_run"]
+        token = shown["cpr"]
+        curve = comfy.get(f"/dc_solver/curve?cpr={token}&steps=5&cfg=3")
+        assert len(curve["ratios"]) == 5

@@ -1,0 +1,94 @@
+"""What users do to a WebUI: interrupt anywhere, install twice, load a namesake beside it."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from forge_server import ROOT, ForgeServer, install
+
+#: ``DC_SOLVER_CANCELS=200`` for the long version.
+CANCELS = int(os.environ.get("DC_SOLVER_CANCELS", "6"))
+NAMESAKE = """
+from modules import sd_samplers, sd_samplers_kdiffusion
+from modules.sd_samplers_common import SamplerData
+
+
+def build(model):
+    return sd_samplers_kdiffusion.KDiffusionSampler("sample_euler", model, None)
+
+
+if "DC-Solver" not in sd_samplers.all_samplers_map:
+    data = SamplerData("DC-Solver", build, ["namesake"], {})
+    sd_samplers.all_samplers.append(data)
+    sd_samplers.all_samplers_map["DC-Solver"] = data
+    sd_samplers.set_samplers()
+"""
+HIRES = {"enable_hr": True, "hr_scale": 2, "hr_upscaler": "Latent", "denoising_strength": 0.7,
+         "hr_additional_modules": []}  # fmt: skip
+
+
+def asked(**more: Any) -> dict[str, Any]:
+    return {"prompt": "a fox", "steps": 6, "width": 64, "height": 64, "seed": 3,
+            "sampler_name": "DC-Solver", "scheduler": "Simple", **more}  # fmt: skip
+
+
+def test_interrupt_at_random_moments(forge: ForgeServer) -> None:
+    """The image ends early, and every tenth time the next one is right to the bit."""
+    dice = random.Random(5)
+    right = forge.txt2img(steps=6).images
+    early = 0
+    for k in range(CANCELS):
+        box: list[Any] = []
+        request = asked(steps=150, **(HIRES if dice.random() < 0.3 else {}))
+        worker = threading.Thread(
+            target=lambda request=request, box=box: box.append(  # type: ignore[misc]
+                forge.post("/sdapi/v1/txt2img", request, 300)
+            )
+        )
+        worker.start()
+        deadline = time.monotonic() + 60
+        while not forge.get("/sdapi/v1/progress")["state"]["job_count"]:
+            assert time.monotonic() < deadline, "the image did not start"
+            time.sleep(0.02)
+        time.sleep(dice.uniform(0.0, 2.0))
+        forge.post("/sdapi/v1/interrupt", {})
+        worker.join(60)
+        assert box, "the image did not end"
+        early += forge.last_calls() < 150
+        if k % 10 == 9 or k == CANCELS - 1:
+            assert forge.txt2img(steps=6).images == right
+    print(f"{CANCELS} interrupts: {early} images ended early")
+    assert early > 0.7 * CANCELS
+
+
+@pytest.mark.parametrize("beside", ["a second copy", "a namesake"])
+def test_a_second_extension_of_the_name_does_no_harm(tmp_path: Path, beside: str) -> None:
+    """The name is in the dropdown once, images are made, and the log tells what to do."""
+    forge = ForgeServer(*install(), tmp_path)
+    other = tmp_path / "extensions" / "a-first"  # the host loads them by name
+    if beside == "a second copy":
+        ignored = shutil.ignore_patterns(".*", "tests", "benchmarks", "docs", "__pycache__")
+        shutil.copytree(ROOT, other, ignore=ignored)
+    else:
+        (other / "scripts").mkdir(parents=True)
+        (other / "scripts" / "namesake.py").write_text(NAMESAKE, encoding="utf-8")
+    with forge.running():
+        log = forge.log.read_text(encoding="utf-8")
+        assert "cannot be used" not in log and "Error loading script" not in log
+        names = [sampler["name"] for sampler in forge.get("/sdapi/v1/samplers")]
+        assert names.count("DC-Solver") == 1
+        titles = forge.get("/sdapi/v1/scripts")
+        assert titles["txt2img"].count("dc-solver") == 1
+        answer = forge.post("/sdapi/v1/txt2img", asked(), 300)
+        ours = "DC ratios" in answer["info"]
+        if beside == "a second copy":
+            assert ours and "a-first too; remove one of the two" in log
+        else:
+            assert not ours and "another extension has a sampler DC-Solver" in log
