@@ -114,8 +114,10 @@ _SHAPES: tuple[tuple[int, ...], ...] = ((), (0,), (1,), (4,), (5,), (6,), (36,),
 
 
 def bent(content: bytes, dice: random.Random) -> bytes:
-    """A good file with some fields, tensors or bytes changed."""
-    if dice.random() < 0.3:
+    """A file with some fields, tensors or bytes changed: half of the times a little, so that it may
+    still be read and what uses it is reached."""
+    gently = dice.random() < 0.5
+    if not gently and dice.random() < 0.6:
         return _bent_bytes(content, dice)
     try:
         length = struct.unpack("<Q", content[:8])[0]
@@ -133,19 +135,19 @@ def bent(content: bytes, dice: random.Random) -> bytes:
         return _bent_bytes(content, dice)
     for _ in range(dice.choice((1, 1, 1, 2, 3, 8))):
         if dice.random() < 0.35:
-            _bend_array(arrays, dice)
+            _bend_array(arrays, dice, gently)
         else:
-            _bend(body, dice)
+            _bend(body, dice, gently)
     try:
         text = json.dumps(body)
         made = tensors_to_bytes(arrays, metadata={"dc_solver": text})
     except (UnicodeError, ValueError):
         return _bent_bytes(content, dice)
-    return _bent_bytes(made, dice) if dice.random() < 0.1 else made
+    return made if gently or dice.random() < 0.9 else _bent_bytes(made, dice)
 
 
-def _bend(body: Any, dice: random.Random) -> None:
-    """One field, somewhere in the object, becomes something else."""
+def _bend(body: Any, dice: random.Random, gently: bool) -> None:
+    """One field, somewhere in the object, becomes something else; gently, of its own kind."""
     holder = body
     while True:
         keys = list(holder) if isinstance(holder, dict) else list(range(len(holder)))
@@ -158,7 +160,9 @@ def _bend(body: Any, dice: random.Random) -> None:
             continue
         break
     act = dice.random()
-    if act < 0.1:
+    if gently:
+        holder[key] = _alike(inner, dice)
+    elif act < 0.1:
         del holder[key]
     elif act < 0.15 and isinstance(holder, dict):
         holder[dice.choice(("new", "quality", "warp", "learned", "corrector"))] = copy.deepcopy(
@@ -172,10 +176,26 @@ def _bend(body: Any, dice: random.Random) -> None:
         holder[key] = copy.deepcopy(dice.choice(NASTY))
 
 
-def _bend_array(arrays: dict[str, np.ndarray], dice: random.Random) -> None:
+def _alike(value: Any, dice: random.Random) -> Any:
+    """Another value that a field of this kind may well have."""
+    if isinstance(value, bool) or value is None:
+        return dice.choice((value, True, False, None))
+    if isinstance(value, int):
+        return max(0, value + dice.choice((-1, 1, 2)))
+    if isinstance(value, float):
+        return value * dice.choice((0.5, 0.9, 0.999, 1.001, 1.1, 2.0)) + dice.choice((0.0, 1e-9))
+    if isinstance(value, str):
+        return dice.choice((value, *(text for text in NASTY if isinstance(text, str))))
+    return value
+
+
+def _bend_array(arrays: dict[str, np.ndarray], dice: random.Random, gently: bool) -> None:
     name = dice.choice(sorted(arrays)) if arrays else "ratios"
     act = dice.random()
-    if act < 0.1:
+    if gently and name in arrays and arrays[name].size:
+        flat = arrays[name].reshape(-1)
+        flat[dice.randrange(flat.size)] *= dice.choice((0.0, 0.5, 0.99, 1.01, 1.5, -1.0, 100.0))
+    elif act < 0.1:
         arrays.pop(name, None)
     elif act < 0.25:
         arrays[name] = np.full(dice.choice(_SHAPES), dice.choice((0.0, 1.0, math.nan, 1e308)))
