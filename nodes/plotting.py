@@ -15,11 +15,16 @@ from . import host
 
 _COLUMNS = ("plain", "compensated", "reference")
 _MOST_COMPARED = 16
-Shown = tuple[list[dict[str, str]], torch.Tensor]
+#: The entries for ``ui.images``, and an image (B, H, W, 3) in [0, 1] or what stands for none.
+Shown = tuple[list[dict[str, str]], Any]
+NEEDED = (
+    "No picture: it takes matplotlib, which is not installed here. Run python -m pip install "
+    "matplotlib with the Python that runs ComfyUI, and restart it."
+)
 
 
 def plot(schedules: Sequence[RatioSchedule], title: str = "Compensation ratios") -> Shown:
-    """The curves: the entries for ``ui.images`` and the image (1, H, W, 3) in [0, 1]."""
+    """The curves, as one image."""
     return _shown(lambda: ratio_figure(schedules, title=title))
 
 
@@ -33,12 +38,12 @@ def title_of(found: RatioSchedule) -> str:
 
 
 def _shown(draw: Callable[[], Any]) -> Shown:
-    """Without matplotlib there is no picture, but nothing that was calibrated is lost."""
+    """Without matplotlib what takes the image is told so, and nothing else is lost."""
     try:
         image = pixels(draw())
     except ImportError as error:
-        host.log.warning("DC-Solver: no picture, for want of matplotlib (%s)", error)
-        return [], torch.ones(1, 64, 64, 3)
+        host.log.warning("DC-Solver: %s (%s)", NEEDED, error)
+        return [], host.block(NEEDED)
     return [host.save_preview(image)], torch.from_numpy(image).float().div(255.0)[None]
 
 
@@ -78,6 +83,8 @@ class Pictures:
                 for name, label in zip(_COLUMNS, labels)
             ]
             shown, image = _shown(partial(comparison_figure, columns, title_of(found)))
+            if not shown:
+                return [], image
             previews += shown
             images.append(image)
         return previews, torch.cat(images)

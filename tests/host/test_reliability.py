@@ -173,6 +173,32 @@ def test_a_second_pack_of_the_name_does_no_harm(tmp_path: Path, beside: str) -> 
             assert same or torch.allclose(from_dropdown, euler, atol=1e-4)
 
 
+def test_without_matplotlib_everything_but_pictures_is_there(tmp_path: Path) -> None:
+    comfy = ComfyServer(*install(), tmp_path)
+    without = tmp_path / "custom_nodes" / "without"
+    without.mkdir(parents=True)
+    code = "import sys\nsys.modules['matplotlib'] = None\nNODE_CLASS_MAPPINGS = {}\n"
+    (without / "__init__.py").write_text(code, encoding="utf-8")
+    with comfy.running():
+        graph = model_graph("eps", emoji.points([1]).conditions, comfy.inputs)
+        few = {**CALIBRATION, "seeds": 2, "check_seeds": 1, "reference_steps": 24}
+        graph["it"] = node("DCSolverCalibrate", **inputs(), **few, steps=4, cfg=3.0,
+                           scheduler="simple")  # fmt: skip
+        graph["keep"] = node("DCSolverSaveRatios", ratios=["it", 0], name="a", overwrite=False)
+        graph["plot"] = node("DCSolverPlotRatios", ratios=["it", 0])
+        graph["see"] = node("PreviewImage", images=["plot", 0])
+        prompt = comfy.queue(graph)
+        entry = comfy.wait(prompt)
+        outputs = entry["outputs"]
+        assert (comfy.library / "a.safetensors").is_file()
+        assert outputs["plot"]["images"] == [] and "see" not in outputs
+        (text,) = outputs["plot"]["text"]
+        assert text.startswith("No picture: it takes matplotlib") and "pip install" in text
+        assert "at CFG 3" in text
+        assert len(latent(comfy, image(comfy)).shape) == 4
+        assert "Traceback" not in comfy.log.read_text(encoding="utf-8")
+
+
 def test_the_pack_is_loaded_again(tmp_path: Path) -> None:
     """The new code runs, in the nodes, the dropdown and the routes, and nothing is there twice."""
     comfy = ComfyServer(*install(), tmp_path)
