@@ -118,7 +118,9 @@ def _new_network(depth: int, generator: torch.Generator) -> MMDiT:
         if "adaLN_modulation" in name or name == "final_layer.linear":
             nn.init.zeros_(module.weight)
         else:
-            nn.init.xavier_uniform_(module.weight.data.flatten(1), generator=generator)
+            weight = module.weight.data.flatten(1)  # Xavier's; torch 2.1's takes no generator
+            bound = math.sqrt(3.0) * math.sqrt(2.0 / sum(weight.shape))
+            weight.uniform_(-bound, bound, generator=generator)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
     return network

@@ -26,6 +26,8 @@ class OnDevice(torch.Tensor):
     """A tensor on the device."""
 
     held: torch.Tensor
+    # Only the operations below count; torch 2.1 would make results of this class once more.
+    __torch_function__ = torch._C._disabled_torch_function_impl
 
     @staticmethod
     def __new__(cls, held: torch.Tensor) -> OnDevice:

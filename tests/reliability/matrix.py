@@ -34,7 +34,12 @@ class Corner:
 
 
 CORNERS = (
-    Corner("3.10", "torch==2.1.2", "numpy==1.26.4", "gradio==4.44.1 huggingface_hub<1"),
+    Corner(
+        "3.10",
+        "torch==2.1.2",
+        "numpy==1.26.4",
+        "gradio==4.44.1 huggingface_hub<1 fastapi<0.116 pydantic<2.11",
+    ),
     Corner("3.10", "torch>=2.9", "numpy>=2", "gradio>=6"),
     Corner("3.12", "torch==2.2.2", "numpy==1.26.4", "gradio>=5,<6"),
     Corner("3.13", "torch>=2.9", "numpy>=2.1", "gradio>=6"),
