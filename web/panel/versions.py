@@ -1,8 +1,9 @@
-"""Where Gradio 3.41, 4.40 and 6 differ, as far as the panel cares."""
+"""Where Gradio 3.41, 4.40, 5.50 and 6 differ, as far as the panel cares."""
 
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,9 @@ def theme() -> Any:
 
 def blocks(title: str) -> Any:
     """An empty gr.Blocks; from Gradio 6 on the theme goes to :func:`mount`."""
-    return gr.Blocks(title=title, analytics_enabled=False, **known(gr.Blocks, theme=theme()))
+    with warnings.catch_warnings():  # the last Gradio 5 warns of a theme that it takes nowhere else
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return gr.Blocks(title=title, analytics_enabled=False, **known(gr.Blocks, theme=theme()))
 
 
 def mount(app: Any, panel: Any, most_bytes: int) -> Any:
