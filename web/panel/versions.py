@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -79,11 +80,15 @@ def theme() -> Any:
     )
 
 
-def blocks(title: str) -> Any:
-    """An empty gr.Blocks; from Gradio 6 on the theme goes to :func:`mount`."""
-    with warnings.catch_warnings():  # the last Gradio 5 warns of a theme that it takes nowhere else
+@contextmanager
+def blocks(title: str) -> Iterator[Any]:
+    """A gr.Blocks to build in; from Gradio 6 on the theme goes to :func:`mount`."""
+    with warnings.catch_warnings():  # the last Gradio 5 warns of what it has no other way for
         warnings.simplefilter("ignore", DeprecationWarning)
-        return gr.Blocks(title=title, analytics_enabled=False, **known(gr.Blocks, theme=theme()))
+        with gr.Blocks(
+            title=title, analytics_enabled=False, **known(gr.Blocks, theme=theme())
+        ) as made:
+            yield made
 
 
 def mount(app: Any, panel: Any, most_bytes: int) -> Any:
