@@ -19,7 +19,7 @@ from .search import BOUNDS, SMALL_GAIN, VectorSearch, closed_form
 #: How much a point's own distance without compensation takes from its weight: the power of its root
 #: mean square that its residual is divided by.
 LOSSES = {"balanced": 0.5, "relative": 1.0, "mean": 0.0}
-#: What is left of a ratio that ten points ask for: on other points it would go too far.
+#: What is left of a ratio that ten points ask for, 1 not excepted: on others it would go too far.
 HELD_BACK = 0.95
 #: The last ratio is held back while this much is added to the mean log error of the points at most.
 _NEXT_TO_NOTHING = 0.005
@@ -78,10 +78,10 @@ def greedy_search(
         after = plan[i + 1] if i + 1 < len(plan) else None
         attempt = _Attempt(model, step, after, state, denoised, buffer, truth[i + 1], loss, sketch)
         best = _best_ratio(attempt)
-        ratio = best if best == 1.0 else held_back * best
+        ratio = best if attempt.idle else held_back * best
         last = step.correct is None and not any(later.calls_model for later in plan[i + 1 :])
-        if last and best != 1.0:
-            ratio = _last_ratio(attempt, best, held_back)
+        if last:
+            ratio = best if best == 1.0 else _last_ratio(attempt, best, held_back)
         if not math.isfinite(attempt.losses[1.0]):
             raise ValueError(
                 f"model: expected finite outputs, got NaN or infinity in step {i + 1} of "
@@ -101,7 +101,7 @@ def _best_ratio(attempt: _Attempt) -> float:
     """Search where compensation can act; else try 1 alone."""
     step = attempt.step
     first = attempt.residual(1.0)
-    if not step.nodes or attempt.exact:
+    if attempt.idle:
         return 1.0
     if step.correct is None:
         best, _ = closed_form(len(step.nodes) - 1, attempt.residual)
@@ -195,9 +195,11 @@ class _Attempt:
         return log_error(self._sketch(self._run(ratio).state).double() - self._truth.double())
 
     @property
-    def exact(self) -> bool:
-        """Whether a ratio of 1 already hits the reference, to the rounding of 32-bit floats."""
-        return self.losses[1.0] <= 1e-12 * float(self._truth.double().square().mean())
+    def idle(self) -> bool:
+        """Whether there is nothing to compensate, or a ratio of 1 already hits the reference to the
+        rounding of 32-bit floats."""
+        nothing = 1e-12 * float(self._truth.double().square().mean())
+        return not self.step.nodes or self.losses[1.0] <= nothing
 
     def accepted(self, ratio: float) -> tuple[_Outcome, list[torch.Tensor]]:
         """What the step with this ratio led to, and the buffer after it."""

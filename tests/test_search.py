@@ -226,3 +226,14 @@ def test_a_predictor_is_calibrated_without_a_single_extra_call() -> None:
         for solver in ("ddim", "dpmpp_2m", "dpmpp_3m"):
             report = calibrate(problem, x, sigmas, schedule=schedule_of("vp"), solver=solver).report
             assert report is not None and report.search_calls == 6
+
+
+def test_a_ratio_of_one_is_held_back_as_others_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no ratio gains enough to be taken, each acting one but the last is a tenth less."""
+    for module in ("search", "greedy"):
+        monkeypatch.setattr(f"dc_solver.ratios.{module}.SMALL_GAIN", 1.0)
+    schedule, model = schedule_of("vp"), Mixture("vp")
+    sigmas = [schedule.sigma_at(value) for value in (-2.2, -1.4, -0.6, 0.1, 0.8, 1.4, 2.0)]
+    x = torch.randn(4, 12, generator=torch.Generator().manual_seed(3)) * sigmas[0]
+    found = calibrate(model, x, sigmas, schedule=schedule, held_back=0.9)
+    assert found.ratios[:5] == (1.0, 1.0, 0.9, 0.9, 0.9)

@@ -80,23 +80,23 @@ def mode(
     return register
 
 
-@mode("6", expected=lambda steps: 60.0 + 6.0 * steps)
+@mode("7", expected=lambda steps: 60.0 + 6.0 * steps)
 def paper(task: Task) -> Calibrated:
     """The greedy ratios as ComfyUI's node and the demo search them."""
     return _quality(task, "paper")
 
 
-@mode("5", expected=lambda steps: 60.0 + 25.0 * steps)
+@mode("6", expected=lambda steps: 60.0 + 25.0 * steps)
 def ratios_plus(task: Task) -> Calibrated:
     return _quality(task, "ratios+")
 
 
-@mode("5", expected=lambda steps: 80.0 + 20.0 * steps)
+@mode("6", expected=lambda steps: 80.0 + 20.0 * steps)
 def tournament(task: Task) -> Calibrated:
     return _quality(task, "tournament")
 
 
-@mode("5", expected=lambda steps: 60.0 + 25.0 * steps)
+@mode("6", expected=lambda steps: 60.0 + 25.0 * steps)
 def schedule(task: Task) -> Calibrated:
     return _quality(task, "schedule")
 
@@ -118,14 +118,14 @@ def _between(cfg: float, steps: int) -> bool:
     )
 
 
-@mode("6", expected=lambda steps: 40.0, where=_between)
+@mode("7", expected=lambda steps: 40.0, where=_between)
 def cpr(task: Task) -> Calibrated:
     """What the regression predicts for steps or a scale that it has not seen; it costs nothing
     here, and the grid of calibrations behind it is in the notes."""
     return _predicted(task, "paper")
 
 
-@mode("6", expected=lambda steps: 100.0, where=_between)
+@mode("7", expected=lambda steps: 100.0, where=_between)
 def cpr_schedule(task: Task) -> Calibrated:
     """The same over calibrations that moved their steps."""
     return _predicted(task, "schedule")
