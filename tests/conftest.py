@@ -1,11 +1,14 @@
-"""Loads the pack's root once, under the name it has when installed with pip."""
+"""Loads the pack's root once, under the name it has when installed with pip; shared fixtures."""
 
 from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
+import pytest
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,3 +31,17 @@ torch.set_num_threads(1)  # tiny tensors: threads cost more than they save
 HELPERS = ("tests", "tests/host", "tests/reliability", "benchmarks")  # modules that tests share
 for folder in HELPERS:
     sys.path.insert(0, str(ROOT / folder))
+
+
+@pytest.fixture
+def webui(tmp_path: Path) -> Iterator[dict[str, ModuleType]]:
+    """The host's modules in place, and the adapter loaded against them alone."""
+    import webui_host as host
+
+    stand_ins = host.modules(tmp_path)
+    sys.modules.update(stand_ins)
+    yield stand_ins
+    for name in stand_ins:
+        del sys.modules[name]
+    host.forget("dc_solver.scripts")
+    host.forget("sd_webui_dc_solver")
