@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -29,8 +31,8 @@ def load_pack() -> None:
 load_pack()
 torch.set_num_threads(1)  # tiny tensors: threads cost more than they save
 HELPERS = ("tests", "tests/host", "tests/reliability", "benchmarks")  # modules that tests share
-for folder in HELPERS:
-    sys.path.insert(0, str(ROOT / folder))
+for part in HELPERS:
+    sys.path.insert(0, str(ROOT / part))
 
 
 @pytest.fixture
@@ -45,3 +47,24 @@ def webui(tmp_path: Path) -> Iterator[dict[str, ModuleType]]:
         del sys.modules[name]
     host.forget("dc_solver.scripts")
     host.forget("sd_webui_dc_solver")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Of the panel's calibrations; nothing has made it yet."""
+    return tmp_path / "models" / "dc_ratios"
+
+
+@pytest.fixture
+def library(folder: Path) -> Any:
+    """Three good files and a broken one; the oldest first: found, kept, cpr, broken."""
+    from dc_solver import ratios
+    from dc_solver.web.panel.shelf import Shelf
+    from panel_library import FITTED, FOUND, KEPT
+
+    for age, (name, obj) in enumerate([("found", FOUND), ("kept", KEPT), ("cpr", FITTED)]):
+        path = ratios.save(obj, folder / f"{name}.safetensors")
+        os.utime(path, (1000 + age, 1000 + age))
+    (folder / "broken.safetensors").write_bytes(b"nothing of ours")
+    os.utime(folder / "broken.safetensors", (1003, 1003))
+    return Shelf(lambda: folder)
