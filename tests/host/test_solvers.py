@@ -15,7 +15,7 @@ from dc_solver import ratios
 from dc_solver.demo import emoji, grids
 from dc_solver.solvers import SOLVERS, SPACINGS, Langevin, make_sigmas
 from graphs import CALIBRATION, Bench, batch_points, inputs, model_graph, node
-from test_uses import bench, called_once_a_step, grid, same, twin_of
+from uses import bench, called_once_a_step, grid, same, twin_of
 
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = ("eps", "flow")
