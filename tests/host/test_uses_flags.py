@@ -20,6 +20,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from test_comfyui import prior_of
 from twins import Twin
+from uses import distance, twin_of
 from websocket import WebSocket
 
 STEPS = 6
@@ -30,14 +31,6 @@ def server(folder: Path, *flags: str) -> Iterator[ComfyServer]:
     comfy = ComfyServer(*install(), folder, *flags)
     with comfy.running():
         yield comfy
-
-
-def twin_of(kind: str) -> Twin:
-    return Twin("flow", emoji.flow_sigmas()) if kind == "flow" else Twin("eps")
-
-
-def distance(a: torch.Tensor, b: torch.Tensor) -> float:
-    return float((a - b).norm() / b.norm())
 
 
 # Measured: 16-bit weights and activations, over 6 steps at CFG 3.

@@ -15,14 +15,11 @@ from comfy_server import ComfyServer, PromptError
 from dc_solver import ratios
 from dc_solver.demo import emoji
 from graphs import CALIBRATION, Bench, Result, batch_points, inputs, model_graph
+from uses import distance
 
 STEPS = 40
 FINE = 100
 CLOSE = 0.01
-
-
-def distance(a: torch.Tensor, b: torch.Tensor) -> float:
-    return float((a - b).norm() / b.norm())
 
 
 def has(comfy: ComfyServer, node: str) -> bool:
