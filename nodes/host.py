@@ -198,9 +198,12 @@ def add_to_dropdown(function: Callable[..., torch.Tensor]) -> None:
 
 
 def same_function(one: Any, other: Any) -> bool:
-    """Whether they are one function, perhaps of two loads of its module."""
-    names = [[getattr(f, key, f) for key in ("__module__", "__qualname__")] for f in (one, other)]
-    return names[0] == names[1]
+    """Whether they are one function of one module, which may have been loaded twice."""
+    return _full_name(one) == _full_name(other)
+
+
+def _full_name(function: Any) -> tuple[Any, Any]:
+    return getattr(function, "__module__", None), getattr(function, "__qualname__", function)
 
 
 def register_folder() -> None:

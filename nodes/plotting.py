@@ -65,8 +65,8 @@ class Pictures:
     def compare(self, calibrated: Sequence[RatioSchedule]) -> Shown:
         """UniPC, DC-Solver and the reference, a row a seed, of each of the calibrations.
 
-        Without pictures the image is an ExecutionBlocker: what shows them is passed over, and the
-        log says what is missing.
+        Without pictures the image is an ExecutionBlocker: what shows them is passed over, with the
+        reason where it is matplotlib that is missing; else the log has it.
         """
         if not self._finals:
             why = "needs a VAE" if self._vae is None else "needs check_seeds of 1 or more"

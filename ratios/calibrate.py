@@ -85,9 +85,9 @@ def calibrate(
             point's square distance by that with a ratio of 1, so that no single point, such as one
             whose trajectory ends in another mode, decides for all; "balanced" by the root of that,
             between the two (benchmarks/search.py compares them).
-        held_back: what is left of each ratio found, as the weight decay of the authors' AdamW has
-            it; fewer of the other points then get worse.  The last one is within as much of what
-            the loss asks for.  1: the minimum over the points.
+        held_back: what is left of each ratio found, of 1 too, as the weight decay of the authors'
+            AdamW has it; fewer of the other points then get worse.  The last one is within as much
+            of what the loss asks for.  1: the minimum over the points.
         guard: whom it hears.  "check": the check points alone.  "all": at quality "paper" the
             search points too, at half weight, where the check points lose at most a quarter; six
             check points alone often speak against ratios that help.

@@ -77,11 +77,10 @@ def greedy_search(
             buffer.insert(0, output)
         after = plan[i + 1] if i + 1 < len(plan) else None
         attempt = _Attempt(model, step, after, state, denoised, buffer, truth[i + 1], loss, sketch)
-        best = _best_ratio(attempt)
-        ratio = best if attempt.idle else held_back * best
-        last = step.correct is None and not any(later.calls_model for later in plan[i + 1 :])
-        if last:
-            ratio = best if best == 1.0 else _last_ratio(attempt, best, held_back)
+        ratio = _best_ratio(attempt)
+        if not attempt.idle:
+            last = step.correct is None and not any(later.calls_model for later in plan[i + 1 :])
+            ratio = _last_ratio(attempt, ratio, held_back) if last else held_back * ratio
         if not math.isfinite(attempt.losses[1.0]):
             raise ValueError(
                 f"model: expected finite outputs, got NaN or infinity in step {i + 1} of "

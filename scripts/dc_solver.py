@@ -10,7 +10,7 @@ from modules import errors, scripts
 # The pack's folder has names that other extensions may have too, so it is loaded under one of its
 # own and everything in it is imported relatively.
 NAME = "sd_webui_dc_solver"
-ROOT = Path(__file__).absolute().parent.parent  # a link to it is another copy
+ROOT = Path(__file__).absolute().parent.parent  # not resolved: the host loads a link once more
 
 
 def part(name):
@@ -41,7 +41,8 @@ def other_copy():
     return folder if folder != ROOT and folder.is_dir() else None
 
 
-if other_copy() is None:
+other = other_copy()
+if other is None:
     part("registration").register_sampler()
     attempt("its schedule types", lambda: part("schedules").register())
     attempt("its settings", lambda: part("settings").register())
@@ -50,4 +51,5 @@ if other_copy() is None:
     # The host registers every class in here that is a Script.
     DCSolverScript = attempt("its accordion", lambda: part("accordion").make(scripts.Script))
 else:
-    errors.report(f"DC-Solver: it is in {other_copy()} too; remove one of the two")
+    errors.report(f"DC-Solver: it is in {other} too; remove one, and start the WebUI anew")
+    attempt("this copy", lambda: part("registration").leave_the_path(ROOT))

@@ -13,7 +13,7 @@ from functools import partial
 import torch
 from tqdm.auto import tqdm
 
-from .calls import Calls, not_finite
+from .calls import Calls, start_not_finite
 from .grid import Grid, Point, finite_part
 from .run import Callback, advanced
 from .schedules import Schedule
@@ -73,7 +73,7 @@ def run_adaptive(
     """
     state = x.to(calls.dtype)
     if not bool(torch.isfinite(state).all()):
-        raise not_finite(None, grid.steps)
+        raise start_not_finite()
     start, end, goal = _ends(grid, schedule)
     way = _Way(grid, start, end, callback, disable)
     here = grid.points[0]
@@ -98,7 +98,7 @@ def run_adaptive(
         scale = _paper_scale(schedule, target)
         error = _error(low * scale, high * scale, before, tolerance)
         if not math.isfinite(error):
-            calls.check_finite(grid.steps)  # else the step itself was too long
+            calls.check_finite(grid.steps, outputs_alone=True)  # else the step itself was too long
         h = (target.lam - here.lam) * _growth(error, entry.orders[0], tolerance)
         if error <= 1.0:
             before, state, here, known = low * scale, high, target, None

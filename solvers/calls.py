@@ -39,47 +39,52 @@ class Calls:
 
     def __call__(self, state: torch.Tensor, sigma: float, step: int) -> torch.Tensor:
         """x0 at a state, in the dtype of the state; ``step`` is what an error names."""
-        denoised = call_model(self._model, state.to(self._model_dtype), sigma, self._extra_args)
+        given = state.to(self._model_dtype)
+        denoised = call_model(self._model, given, sigma, self._extra_args)
         denoised = denoised.to(self.dtype)
         self.count += 1
         if self._threshold is not None:
             denoised = dynamic_threshold(denoised, self._threshold)
         if denoised.numel():
-            self._seen.append((step, sigma, _all_finite(state), _all_finite(denoised)))
+            self._seen.append((step, sigma, _all_finite(given), _all_finite(denoised)))
         return denoised
 
-    def check_finite(self, steps: int, result: torch.Tensor | None = None) -> None:
+    def check_finite(
+        self, steps: int, result: torch.Tensor | None = None, *, outputs_alone: bool = False
+    ) -> None:
         """Raises ValueError naming the first step in which the latent or the model's output was not
         finite; the latent after the last call is the ``result``.
 
-        Asked once after the run: a question at every step would keep the host waiting for the
-        device.
+        ``outputs_alone`` where latents may have been given up.  Asked once after the run: a
+        question at every step would keep the host waiting for the device.
         """
         if not self._seen or self._seen[0][2].is_meta:  # which has no values
             return
-        flags = [flag for _, _, *both in self._seen for flag in both]
+        flags = [flag for _, _, *both in self._seen for flag in both[outputs_alone:]]
         if result is not None:
             flags.append(_all_finite(result))
         if bool(torch.stack(flags).all()):
             return
         before: tuple[int, float] | None = None
         for step, sigma, latent, denoised in self._seen:
-            if not latent:
-                raise not_finite(before, steps)
+            if not outputs_alone and not latent:
+                raise start_not_finite() if before is None else _latent_not_finite(*before, steps)
             if not denoised:
                 raise ValueError(
                     f"model: expected finite outputs, got NaN or infinity in step {step + 1} of "
                     f"{steps} (sigma {sigma:.6g}); try another precision, or check the model."
                 )
             before = (step, sigma)
-        raise not_finite(before, steps)
+        assert before is not None
+        raise _latent_not_finite(*before, steps)
 
 
-def not_finite(before: tuple[int, float] | None, steps: int) -> ValueError:
-    """The latent was not finite after the call ``before``, or at the start."""
-    if before is None:
-        return ValueError("x: expected a finite latent to start from, got NaN or infinity.")
-    step, sigma = before
+def start_not_finite() -> ValueError:
+    return ValueError("x: expected a finite latent to start from, got NaN or infinity.")
+
+
+def _latent_not_finite(step: int, sigma: float, steps: int) -> ValueError:
+    """Of the latent after the call of a step."""
     return ValueError(
         f"sample: expected a finite image, got NaN or infinity after step {step + 1} of {steps} "
         f"(sigma {sigma:.6g}) of finite outputs; check the ratios, the sigmas and the precision."
@@ -88,7 +93,7 @@ def not_finite(before: tuple[int, float] | None, steps: int) -> ValueError:
 
 def _all_finite(latent: torch.Tensor) -> torch.Tensor:
     """A flag on its device; unlike isfinite of all elements it makes no other latent."""
-    return torch.isfinite(latent.max() - latent.min())
+    return torch.isfinite(latent.max()) & torch.isfinite(latent.min())
 
 
 def call_model(

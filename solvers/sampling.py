@@ -181,7 +181,7 @@ def sample(
             plan = make_plan(grid, schedule, settings, checked)
         state = run_plan(plan, calls, x, callback=callback, disable=disable, between=between)
         done = RunReport(calls.count)
-    calls.check_finite(grid.steps, state)
+    calls.check_finite(grid.steps, state, outputs_alone=entry.kind == "adaptive")
     if report is not None:
         report(done)
     return state

@@ -156,6 +156,44 @@ def test_a_start_that_is_not_finite_is_named(name: str) -> None:
         )  # fmt: skip
 
 
+def test_latents_near_the_end_of_16_bits_are_images() -> None:
+    """+-40000 is finite, though the two are further apart than float16 goes."""
+    far = torch.tensor([[40000.0, -40000.0]], dtype=torch.float16)
+    out = sample(
+        lambda x, sigma: far.clone(), far, [5.0, 1.0, 0.0], schedule=schedule_of("vp"),
+        solver="ddim", disable=True,
+    )  # fmt: skip
+    assert out.dtype == torch.float16 and torch.equal(out, far)
+
+
+def test_a_latent_beyond_the_models_16_bits_is_no_fault_of_the_model() -> None:
+    """The second call would be given 80000 in float16."""
+    start = torch.zeros(1, 2, dtype=torch.float16)
+    outputs = iter([60000.0, -60000.0, 60000.0, 60000.0, 60000.0])
+    with pytest.raises(ValueError, match=r"after step \d of 5 \(sigma .*of finite outputs"):
+        sample(
+            lambda x, sigma: torch.full_like(x, next(outputs)), start,
+            [100.0, 10.0, 1.0, 0.1, 0.01, 0.0], schedule=schedule_of("vp"), solver="dpmpp_2m",
+            lower_order=False, disable=True,
+        )  # fmt: skip
+
+
+def test_an_adaptive_run_forgets_a_try_that_overflowed() -> None:
+    """A first step far too long meets outputs that no latent can hold; shorter ones go on."""
+    calls = 0
+
+    def model(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        return torch.full_like(x, (3.4e38, -3.4e38)[calls % 2]) if calls < 4 else 0.5 * x
+
+    out = sample(
+        model, START * 14.6, [14.6, 1.0, 0.05, 0.0], schedule=schedule_of("vp"), solver="dpm_23",
+        tolerance=Tolerance(first_step=3.0), disable=True,
+    )  # fmt: skip
+    assert bool(torch.isfinite(out).all())
+
+
 @pytest.mark.parametrize("size", [10.0, 1e3, 1e6])
 def test_ratios_that_no_search_finds_end_in_words_or_in_an_image(size: float) -> None:
     ratios = [1.0, 1.0, size, -size, size, size]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -49,14 +50,23 @@ def test_the_sampler_is_there_once_whatever_else_fails(
                         if str(ROOT) in str(getattr(m, "__file__", ""))}  # fmt: skip
 
 
-def test_a_second_copy_and_a_namesake_add_nothing(webui: dict[str, Any], tmp_path: Path) -> None:
-    (tmp_path / "copy").symlink_to(ROOT, target_is_directory=True)
+def test_a_second_copy_and_a_namesake_add_nothing(
+    webui: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "copy"
+    (copy / "scripts").mkdir(parents=True)
+    shutil.copy(ROOT / "scripts" / "dc_solver.py", copy / "scripts")
+    monkeypatch.setattr(sys, "path", [str(copy), str(ROOT), *sys.path])
     samplers, reports = webui["modules.sd_samplers"], webui["modules.errors"].reports
     load_script()
     reports.clear()
-    assert not hasattr(load_script(tmp_path / "copy"), "DCSolverScript")
+    assert not hasattr(load_script(copy), "DCSolverScript")
     assert [data.name for data in samplers.all_samplers] == ["DC-Solver"]
-    assert reports == [f"DC-Solver: it is in {ROOT} too; remove one of the two"]
+    told = f"DC-Solver: it is in {ROOT} too; remove one, and start the WebUI anew"
+    assert reports == [told]
+    for callback in webui["modules.script_callbacks"].callbacks["before_ui"]:
+        callback()
+    assert not {str(copy), str(ROOT)} & set(sys.path)
     theirs = replace(samplers.all_samplers_map["DC-Solver"], constructor=print)
     samplers.all_samplers[:] = [theirs]
     samplers.all_samplers_map["DC-Solver"] = theirs

@@ -19,7 +19,7 @@ def register_sampler() -> None:
 
     "Automatic" means the schedule Simple, whose grid ComfyUI has too, so they share calibrations.
     """
-    script_callbacks.on_before_ui(_leave_the_path)
+    leave_the_path(_ROOT)
     there = sd_samplers.all_samplers_map.get(NAME)
     if there is not None:
         if there.constructor is not DCSolverSampler:  # else it is after Reload UI
@@ -31,11 +31,16 @@ def register_sampler() -> None:
     sd_samplers.set_samplers()
 
 
-def _leave_the_path() -> None:
-    """Take the pack's folder off ``sys.path``, where Forge leaves that of every extension.
+def leave_the_path(pack: Path) -> None:
+    """Take a folder of the pack off ``sys.path`` once all is loaded; Forge leaves that of every
+    extension there.
 
     Its names, such as ``nodes`` and ``demo``, would be found by others.
     """
-    for entry in list(sys.path):
-        if entry and Path(entry).resolve() == _ROOT:
-            sys.path.remove(entry)
+
+    def leave() -> None:
+        for entry in list(sys.path):
+            if entry and Path(entry).resolve() == pack.resolve():
+                sys.path.remove(entry)
+
+    script_callbacks.on_before_ui(leave)

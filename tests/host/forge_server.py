@@ -85,13 +85,16 @@ class ForgeServer(HostProcess):
     def img2img(self, **options: Any) -> Sampled:
         return self._sample("/sdapi/v1/img2img", options)
 
+    def images_made(self) -> int:
+        return len(list(self._records.glob("*.json")))
+
     def last_calls(self) -> int:
         """How many model calls the last image took."""
         last = max(self._records.glob("*.json"), key=lambda path: int(path.stem))
         return int(json.loads(last.read_text())["calls"])
 
     def _sample(self, path: str, options: dict[str, Any]) -> Sampled:
-        known = len(list(self._records.glob("*.json")))
+        known = self.images_made()
         asked = {"prompt": "a fox", "steps": 5, "width": 64, "height": 64, "cfg_scale": 7.0,
                  "seed": 3, "sampler_name": "DC-Solver", "scheduler": "Simple",
                  **options}  # fmt: skip

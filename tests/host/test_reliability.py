@@ -81,6 +81,19 @@ def latent(comfy: ComfyServer, graph: dict[str, Any]) -> torch.Tensor:
     return load_file(comfy.output_file(entry))["latent_tensor"]
 
 
+def predicted(comfy: ComfyServer) -> int:
+    """How many ratios the live curve of a grid has, which the nodes and the route share."""
+    graph = model_graph("eps", emoji.points([1]).conditions, comfy.inputs)
+    few = {**CALIBRATION, "seeds": 2, "check_seeds": 0, "reference_steps": 24}
+    graph["grid"] = node("DCSolverCalibrateGrid", **inputs(), **few, steps_list="4, 5",
+                         cfg_list="3, 5", scheduler="simple")  # fmt: skip
+    graph["it"] = node("DCSolverPredictRatios", cpr=["grid", 0], steps=4, cfg=3.0)
+    graph["keep"] = node("DCSolverSaveRatios", ratios=["it", 0], name="a", overwrite=True)
+    (shown,) = comfy.run(graph)["it"]["dc_run"]
+    curve = comfy.get(f"/dc_solver/curve?cpr={shown['cpr']}&steps=5&cfg=3")
+    return len(curve["ratios"])
+
+
 def work(comfy: ComfyServer, dice: random.Random) -> dict[str, Any]:
     """Something that takes a while, never twice the same."""
     graph = model_graph("eps", emoji.points([1]).conditions, comfy.inputs)
@@ -159,6 +172,7 @@ def test_a_second_pack_of_the_name_does_no_harm(tmp_path: Path, beside: str) -> 
         graph["keep"] = node("DCSolverSaveRatios", ratios=["it", 0], name="a", overwrite=False)
         comfy.run(graph)
         assert (comfy.library / "a.safetensors").is_file()
+        assert predicted(comfy) == 5
         ours = image(comfy)
         ours["image"] = node("DCSolverKSampler", **inputs(), seed=1, steps=6, cfg=3.0,
                              scheduler="simple", denoise=1.0)  # fmt: skip
@@ -216,13 +230,4 @@ def test_the_pack_is_loaded_again(tmp_path: Path) -> None:
         for key in ("KSampler", "KSamplerSelect"):
             assert str(info[key]["input"]).count("'dc_solver'") == 1
         assert torch.equal(latent(comfy, image(comfy)), before)
-        graph = model_graph("eps", emoji.points([1]).conditions, comfy.inputs)
-        few = {**CALIBRATION, "seeds": 2, "check_seeds": 0, "reference_steps": 24}
-        graph["grid"] = node("DCSolverCalibrateGrid", **inputs(), **few, steps_list="4, 5",
-                             cfg_list="3, 5", scheduler="simple")  # fmt: skip
-        graph["it"] = node("DCSolverPredictRatios", cpr=["grid", 0], steps=4, cfg=3.0)
-        graph["keep"] = node("DCSolverSaveRatios", ratios=["it", 0], name="a", overwrite=False)
-        (shown,) = comfy.run(graph)["it"]["dc_run"]
-        token = shown["cpr"]
-        curve = comfy.get(f"/dc_solver/curve?cpr={token}&steps=5&cfg=3")
-        assert len(curve["ratios"]) == 5
+        assert predicted(comfy) == 5

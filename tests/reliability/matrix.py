@@ -25,7 +25,8 @@ BESIDE = ("scipy", "safetensors", "matplotlib", "tqdm", "pytest>=8.3,<10", "hypo
 
 @dataclass(frozen=True)
 class Corner:
-    """``gradio`` is that of the panel, with what it needs of an older version."""
+    """``gradio`` is that of the panel, with what it needs as it was then: it does not start with
+    the newest."""
 
     python: str
     torch: str

@@ -83,8 +83,9 @@ def theme() -> Any:
 @contextmanager
 def blocks(title: str) -> Iterator[Any]:
     """A gr.Blocks to build in; from Gradio 6 on the theme goes to :func:`mount`."""
-    with warnings.catch_warnings():  # the last Gradio 5 warns of what it has no other way for
-        warnings.simplefilter("ignore", DeprecationWarning)
+    with warnings.catch_warnings():
+        # The last Gradio 5 warns of its themes and api_name, and has nothing else to offer.
+        warnings.filterwarnings("ignore", ".*in Gradio 6", DeprecationWarning)
         with gr.Blocks(
             title=title, analytics_enabled=False, **known(gr.Blocks, theme=theme())
         ) as made:
