@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
@@ -193,12 +194,13 @@ class _Attempt:
         """Mean log error of the points after the step."""
         return log_error(self._sketch(self._run(ratio).state).double() - self._truth.double())
 
-    @property
+    @cached_property
     def idle(self) -> bool:
-        """Whether there is nothing to compensate, or a ratio of 1 already hits the reference to the
-        rounding of 32-bit floats."""
-        nothing = 1e-12 * float(self._truth.double().square().mean())
-        return not self.step.nodes or self.losses[1.0] <= nothing
+        """Whether there is nothing to compensate, or a ratio of 1, which must have been tried,
+        already hits the reference to the rounding of 32-bit floats."""
+        if not self.step.nodes:
+            return True
+        return self.losses[1.0] <= 1e-12 * float(self._truth.double().square().mean())
 
     def accepted(self, ratio: float) -> tuple[_Outcome, list[torch.Tensor]]:
         """What the step with this ratio led to, and the buffer after it."""

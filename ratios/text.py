@@ -74,8 +74,9 @@ def _gain(report: Report, base: str) -> list[str]:
     other = SOLVERS["dpmpp_2m"].label
     beside = f", {report.gain_over_dpmpp_2m or 0.0:.2f} of {other}'s on the same sigmas"
     lines = []
-    if report.verdict == "better" and (report.estimate or 1.0) < 0.995:
-        lines.append(f"in short: {1.0 - (report.estimate or 1.0):.0%} less error than {base}")
+    left = report.estimate or 1.0
+    if report.verdict == "better" and left < 0.995:
+        lines.append(f"in short: {1.0 - left:.0%} less error than {base}")
     lines += [
         f"error on {seeds}: {report.gain:.2f} of {base}'s (rms {before:.3g} to {after:.3g})"
         f"{'' if base == other else beside} (geometric means); "

@@ -60,7 +60,9 @@ class Calls:
         """
         if not self._seen or self._seen[0][2].is_meta:  # which has no values
             return
-        flags = [flag for _, _, *both in self._seen for flag in both[outputs_alone:]]
+        flags = [denoised for _, _, _, denoised in self._seen]
+        if not outputs_alone:
+            flags += [latent for _, _, latent, _ in self._seen]
         if result is not None:
             flags.append(_all_finite(result))
         if bool(torch.stack(flags).all()):

@@ -93,6 +93,16 @@ def new_latents(shape: tuple[int, ...]) -> Iterator[Callable[[], int]]:
         gc.unfreeze()
 
 
+def counting(alive: Callable[[], int], counts: list[int]) -> Callable[..., torch.Tensor]:
+    """A model that notes how many latents there are when it is called."""
+
+    def model(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        counts.append(alive())
+        return x * 0.5
+
+    return model
+
+
 @pytest.mark.parametrize(
     ("order", "dc_order"), [(1, 1), (2, 1), (1, 2), (2, 2), (3, 2), (2, 3), (3, 3), (4, 3)]
 )
@@ -102,14 +112,9 @@ def test_memory_is_bounded_by_the_history_in_use(order: int, dc_order: int) -> N
     x = torch.randn(shape)
     counts: list[int] = []
     with new_latents(shape) as alive:
-
-        def model(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-            counts.append(alive())
-            return x * 0.5
-
         result = run(
             "vp",
-            model,
+            counting(alive, counts),
             x,
             even_grid("vp", -2.0, 2.0, 12),
             ratios=[1.1] * 12,
@@ -133,10 +138,5 @@ def test_plain_solvers_keep_no_more_than_their_order(name: str, most: int) -> No
     x = torch.randn(shape)
     counts: list[int] = []
     with new_latents(shape) as alive:
-
-        def model(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-            counts.append(alive())
-            return x * 0.5
-
-        run("vp", model, x, even_grid("vp", -2.0, 2.0, 8), solver=name)
+        run("vp", counting(alive, counts), x, even_grid("vp", -2.0, 2.0, 8), solver=name)
     assert max(counts) == most

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,15 +15,21 @@ from runs import FIXED, GRIDS, KINDS, even_grid, run, start
 # Ends
 
 
-@pytest.mark.parametrize("name", FIXED)
-@pytest.mark.parametrize("kind", KINDS)
-def test_sigma_zero_returns_the_last_output_to_the_bit(kind: str, name: str) -> None:
+def remembering(kind: str) -> tuple[Callable[..., torch.Tensor], list[torch.Tensor]]:
+    """A model, and the outputs that it has given so far."""
     outputs: list[torch.Tensor] = []
 
     def model(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
         outputs.append(Mixture(kind)(x, sigma))
         return outputs[-1]
 
+    return model, outputs
+
+
+@pytest.mark.parametrize("name", FIXED)
+@pytest.mark.parametrize("kind", KINDS)
+def test_sigma_zero_returns_the_last_output_to_the_bit(kind: str, name: str) -> None:
+    model, outputs = remembering(kind)
     for lower_order in (True, "final", False):
         result = run(kind, model, start(kind), GRIDS[kind], solver=name, lower_order=lower_order)
         assert torch.equal(result, outputs[-1])
@@ -31,12 +38,7 @@ def test_sigma_zero_returns_the_last_output_to_the_bit(kind: str, name: str) -> 
 @pytest.mark.parametrize("variable", ["t", "lambda"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_sigma_zero_returns_the_last_compensated_output(kind: str, variable: str) -> None:
-    outputs: list[torch.Tensor] = []
-
-    def model(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-        outputs.append(Mixture(kind)(x, sigma))
-        return outputs[-1]
-
+    model, outputs = remembering(kind)
     rho = 1.7
     ratios = [1.0] * 5 + [rho]
     result = run(kind, model, start(kind), GRIDS[kind], ratios=ratios, variable=variable)

@@ -93,12 +93,16 @@ class ForgeServer(HostProcess):
         last = max(self._records.glob("*.json"), key=lambda path: int(path.stem))
         return int(json.loads(last.read_text())["calls"])
 
-    def _sample(self, path: str, options: dict[str, Any]) -> Sampled:
-        known = self.images_made()
+    def post_image(self, path: str, **options: Any) -> Any:
+        """The host's answer to a request for a small image with our sampler."""
         asked = {"prompt": "a fox", "steps": 5, "width": 64, "height": 64, "cfg_scale": 7.0,
                  "seed": 3, "sampler_name": "DC-Solver", "scheduler": "Simple",
                  **options}  # fmt: skip
-        answer = self.post(path, asked, 300)
+        return self.post(path, asked, 300)
+
+    def _sample(self, path: str, options: dict[str, Any]) -> Sampled:
+        known = self.images_made()
+        answer = self.post_image(path, **options)
         told = json.loads((self._records / f"{known}.json").read_text())
         tensors = load_file(self._records / f"{known}.safetensors")
         count = told["calls"]

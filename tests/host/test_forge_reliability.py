@@ -31,13 +31,10 @@ if "DC-Solver" not in sd_samplers.all_samplers_map:
     sd_samplers.set_samplers()
 """
 STEPS = 150
-HIRES = {"enable_hr": True, "hr_scale": 2, "hr_upscaler": "Latent", "denoising_strength": 0.7,
-         "hr_additional_modules": []}  # fmt: skip
-
-
-def asked(**more: Any) -> dict[str, Any]:
-    return {"prompt": "a fox", "steps": 6, "width": 64, "height": 64, "seed": 3,
-            "sampler_name": "DC-Solver", "scheduler": "Simple", **more}  # fmt: skip
+HIRES: dict[str, Any] = {
+    "enable_hr": True, "hr_scale": 2, "hr_upscaler": "Latent", "denoising_strength": 0.7,
+    "hr_additional_modules": [],
+}  # fmt: skip
 
 
 def test_interrupt_at_random_moments(forge: ForgeServer) -> None:
@@ -46,12 +43,11 @@ def test_interrupt_at_random_moments(forge: ForgeServer) -> None:
     right = forge.txt2img(steps=6).images
     early = 0
     for k in range(CANCELS):
-        hires = dice.random() < 0.3
-        request = asked(steps=STEPS, **(HIRES if hires else {}))
+        more = HIRES if dice.random() < 0.3 else {}
         known, box = forge.images_made(), list[Any]()
         worker = threading.Thread(
-            target=lambda request=request, box=box: box.append(  # type: ignore[misc]
-                forge.post("/sdapi/v1/txt2img", request, 300)
+            target=lambda more=more, box=box: box.append(  # type: ignore[misc]
+                forge.post_image("/sdapi/v1/txt2img", steps=STEPS, **more)
             )
         )
         worker.start()
@@ -90,7 +86,7 @@ def test_a_second_extension_of_the_name_does_no_harm(tmp_path: Path, beside: str
         assert names.count("DC-Solver") == 1
         titles = forge.get("/sdapi/v1/scripts")
         assert titles["txt2img"].count("dc-solver") == 1
-        answer = forge.post("/sdapi/v1/txt2img", asked(), 300)
+        answer = forge.post_image("/sdapi/v1/txt2img", steps=6)
         ours = "DC ratios" in answer["info"]
         if beside == "a second copy":
             assert ours and "a-first too; remove one, and start the WebUI anew" in log

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 
 #: ``DC_SOLVER_CANCELS=200`` for the long version.
 CANCELS = int(os.environ.get("DC_SOLVER_CANCELS", "12"))
+FEW = {**CALIBRATION, "seeds": 2, "check_seeds": 0, "reference_steps": 24}
 NAMESAKE = '''
 """A pack that has a sampler called dc_solver too."""
 import comfy.samplers
@@ -81,11 +82,19 @@ def latent(comfy: ComfyServer, graph: dict[str, Any]) -> torch.Tensor:
     return load_file(comfy.output_file(entry))["latent_tensor"]
 
 
+def calibration(comfy: ComfyServer, check_seeds: int = 0) -> dict[str, Any]:
+    """A short one, saved as ``a``."""
+    graph = model_graph("eps", emoji.points([1]).conditions, comfy.inputs)
+    graph["it"] = node("DCSolverCalibrate", **inputs(), **FEW | {"check_seeds": check_seeds},
+                       steps=4, cfg=3.0, scheduler="simple")  # fmt: skip
+    graph["keep"] = node("DCSolverSaveRatios", ratios=["it", 0], name="a", overwrite=False)
+    return graph
+
+
 def predicted(comfy: ComfyServer) -> int:
     """How many ratios the live curve of a grid has, which the nodes and the route share."""
     graph = model_graph("eps", emoji.points([1]).conditions, comfy.inputs)
-    few = {**CALIBRATION, "seeds": 2, "check_seeds": 0, "reference_steps": 24}
-    graph["grid"] = node("DCSolverCalibrateGrid", **inputs(), **few, steps_list="4, 5",
+    graph["grid"] = node("DCSolverCalibrateGrid", **inputs(), **FEW, steps_list="4, 5",
                          cfg_list="3, 5", scheduler="simple")  # fmt: skip
     graph["it"] = node("DCSolverPredictRatios", cpr=["grid", 0], steps=4, cfg=3.0)
     graph["keep"] = node("DCSolverSaveRatios", ratios=["it", 0], name="a", overwrite=True)
@@ -165,12 +174,7 @@ def test_a_second_pack_of_the_name_does_no_harm(tmp_path: Path, beside: str) -> 
         names = info["KSampler"]["input"]["required"]["sampler_name"][0]
         assert names.count("dc_solver") == 1
         assert sum(name.startswith("DCSolver") for name in info) == 10
-        graph = model_graph("eps", emoji.points([1]).conditions, comfy.inputs)
-        few = {**CALIBRATION, "seeds": 2, "check_seeds": 0, "reference_steps": 24}
-        graph["it"] = node("DCSolverCalibrate", **inputs(), **few, steps=4, cfg=3.0,
-                           scheduler="simple")  # fmt: skip
-        graph["keep"] = node("DCSolverSaveRatios", ratios=["it", 0], name="a", overwrite=False)
-        comfy.run(graph)
+        comfy.run(calibration(comfy))
         assert (comfy.library / "a.safetensors").is_file()
         assert predicted(comfy) == 5
         ours = image(comfy)
@@ -194,16 +198,10 @@ def test_without_matplotlib_everything_but_pictures_is_there(tmp_path: Path) -> 
     code = "import sys\nsys.modules['matplotlib'] = None\nNODE_CLASS_MAPPINGS = {}\n"
     (without / "__init__.py").write_text(code, encoding="utf-8")
     with comfy.running():
-        graph = model_graph("eps", emoji.points([1]).conditions, comfy.inputs)
-        few = {**CALIBRATION, "seeds": 2, "check_seeds": 1, "reference_steps": 24}
-        graph["it"] = node("DCSolverCalibrate", **inputs(), **few, steps=4, cfg=3.0,
-                           scheduler="simple")  # fmt: skip
-        graph["keep"] = node("DCSolverSaveRatios", ratios=["it", 0], name="a", overwrite=False)
+        graph = calibration(comfy, check_seeds=1)
         graph["plot"] = node("DCSolverPlotRatios", ratios=["it", 0])
         graph["see"] = node("PreviewImage", images=["plot", 0])
-        prompt = comfy.queue(graph)
-        entry = comfy.wait(prompt)
-        outputs = entry["outputs"]
+        outputs = comfy.run(graph)
         assert (comfy.library / "a.safetensors").is_file()
         assert outputs["plot"]["images"] == [] and "see" not in outputs
         (text,) = outputs["plot"]["text"]

@@ -1,6 +1,6 @@
 // Draws a ratio curve.  Knows nothing of nodes: it is given an answer of the server.
 
-import { showsSteps, stepsParts } from "./steps.js";
+import { labelEvery, showsSteps, stepsParts } from "./steps.js";
 import { say, short } from "./words.js";
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -162,7 +162,7 @@ export class Chart {
     }
     const one = this.y(1);
     parts.push(svg("line", { class: "dc-one", x1: left, x2: right, y1: one, y2: one }));
-    const every = Math.max(1, Math.ceil((16 * steps) / (right - left)));
+    const every = labelEvery(steps, right - left);
     for (let k = 0; k < steps; k += every) {
       const label = { class: "dc-step", x: this.x(k), y: this.height - 4 };
       parts.push(svg("text", label, String(k + 1)));

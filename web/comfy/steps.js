@@ -7,6 +7,9 @@ const FAINTEST = 1e-6;
 export const showsSteps = ({ learned, ratios, sigmas, given }) =>
   Boolean(learned && sigmas && given && ratios.every((ratio) => ratio === 1));
 
+// How many steps lie between two labels, so that their numbers have room.
+export const labelEvery = (steps, room) => Math.max(1, Math.ceil((16 * steps) / room));
+
 // Powers of ten with 2 and 5 between, those that lie in the range.
 function decades(low, high) {
   const found = [];
@@ -34,7 +37,7 @@ export function stepsParts({ sigmas, given, steps }, { width, height, margin, sv
     parts.push(svg("line", { class: "dc-grid", x1: left, x2: right, y1: at, y2: at }));
     parts.push(text("dc-tick", left - 6, at + 3.5, Number(value.toPrecision(1)).toString()));
   }
-  const skip = Math.max(1, Math.ceil((16 * steps) / (right - left)));
+  const skip = labelEvery(steps, right - left);
   for (let k = 0; k <= steps; k += skip) parts.push(text("dc-step", x(k), height - 4, String(k)));
   parts.push(svg("polyline", { class: "dc-given", points: line(given) }));
   parts.push(svg("polyline", { class: "dc-line", points: line(sigmas) }));
