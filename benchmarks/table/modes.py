@@ -86,17 +86,17 @@ def paper(task: Task) -> Calibrated:
     return _quality(task, "paper")
 
 
-@mode("5", expected=lambda steps: 60.0 + 25.0 * steps)
+@mode("6", expected=lambda steps: 60.0 + 25.0 * steps)
 def ratios_plus(task: Task) -> Calibrated:
     return _quality(task, "ratios+")
 
 
-@mode("5", expected=lambda steps: 80.0 + 20.0 * steps)
+@mode("6", expected=lambda steps: 80.0 + 20.0 * steps)
 def tournament(task: Task) -> Calibrated:
     return _quality(task, "tournament")
 
 
-@mode("5", expected=lambda steps: 60.0 + 25.0 * steps)
+@mode("6", expected=lambda steps: 60.0 + 25.0 * steps)
 def schedule(task: Task) -> Calibrated:
     return _quality(task, "schedule")
 
@@ -125,7 +125,7 @@ def cpr(task: Task) -> Calibrated:
     return _predicted(task, "paper")
 
 
-@mode("6", expected=lambda steps: 100.0, where=_between)
+@mode("7", expected=lambda steps: 100.0, where=_between)
 def cpr_schedule(task: Task) -> Calibrated:
     """The same over calibrations that moved their steps."""
     return _predicted(task, "schedule")
