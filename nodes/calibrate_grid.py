@@ -22,7 +22,7 @@ from .options import (
 )
 from .plotting import Pictures, plot
 
-_MOST = 32
+_MOST, _LARGEST = 32, 1000
 
 
 class DCSolverCalibrateGrid:
@@ -127,9 +127,9 @@ class DCSolverCalibrateGrid:
         report = describe_cpr(cpr)
         host.log.info(report)
         previews, image = plot(found, title="Calibrated ratios")
-        _, comparison = pictures.compare(found)
+        compared, comparison = pictures.compare(found)
         shown = {
-            "images": previews,
+            "images": [*previews, *compared],
             "text": [report],
             "dc_cpr": [tokens.remember(cpr)],
         }
@@ -156,15 +156,16 @@ def numbers(name: str, text: str, whole: bool = False) -> list[float]:
 
     Raises ValueError where there is none, too many, or something else.
     """
-    kind = "whole numbers of 1 or more" if whole else "numbers"
+    kind, such = ("whole numbers", "5, 6, 8, 10") if whole else ("numbers", "2, 4, 7")
+    least = 1 if whole else 0
     try:
         values = [float(part) for part in text.replace(",", " ").replace(";", " ").split()]
     except ValueError:
         values = []
-    good = all(0 <= v <= 1000 and (not whole or (v >= 1 and v == int(v))) for v in values)
+    good = all(least <= v <= _LARGEST and not (whole and v % 1) for v in values)
     if not values or len(values) > _MOST or not good:
         raise ValueError(
-            f"{name}: expected 1 to {_MOST} {kind} with commas between, got {text[:80]!r}; "
-            "for example 5, 6, 8, 10."
+            f"{name}: expected 1 to {_MOST} {kind} from {least} to {_LARGEST} with commas between, "
+            f"got {text[:80]!r}; for example {such}."
         )
     return sorted(dict.fromkeys(values))

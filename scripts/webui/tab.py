@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import html
+import inspect
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import gradio as gr
@@ -96,6 +97,10 @@ def _bar(share: float, text: str) -> str:
     )
 
 
+def _parameters(function: Callable[..., Any]) -> Collection[str]:
+    return inspect.signature(function).parameters
+
+
 def _calibrate_page() -> None:
     """The fields, drawn inside a page of the panel."""
     labels = [s.label for s in sd_schedulers.schedulers if s.function is not None]
@@ -168,5 +173,7 @@ def _calibrate_page() -> None:
         curves = gr.Plot(show_label=False)
     fields = [prompts, negative, steps, cfgs, scheduler, width, height, first, seeds, check, batch,
               name, solver, corrector, quality]  # fmt: skip
-    go.click(start, fields, [bar, report, curves], show_progress=False)
+    # A second page must be told that one runs: gradio 4 would let it wait until that has ended.
+    at_once = {"concurrency_limit": None} if "concurrency_limit" in _parameters(go.click) else {}
+    go.click(start, fields, [bar, report, curves], show_progress=False, **at_once)
     halt.click(stop, None, None)
