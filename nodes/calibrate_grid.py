@@ -73,20 +73,14 @@ class DCSolverCalibrateGrid:
         cls,
         steps_list: str | None = None,
         cfg_list: str | None = None,
-        dc_order: int | None = None,
-        quality: str | None = None,
     ) -> bool | str:
         """Refuse bad lists before anything runs; None is what another node makes.
 
-        The host looks no more at what is named here.
+        The host tells what is wrong once for each input that is named here.
         """
-        if quality is not None and quality not in CPR_QUALITIES:
-            return f"quality: expected one of {', '.join(CPR_QUALITIES)}, got {quality!r}"
-        if dc_order is not None and dc_order not in (1, 2, 3):
-            return f"dc_order: expected 1 to 3, got {dc_order!r}"
         try:
             if steps_list is not None and cfg_list is not None:
-                pairs(steps_list, cfg_list, dc_order or 1, quality or "paper")
+                pairs(steps_list, cfg_list, dc_order=1)
         except ValueError as error:
             return str(error)
         return True
@@ -140,6 +134,8 @@ def pairs(
     steps_list: str, cfg_list: str, dc_order: int, quality: str = "paper"
 ) -> tuple[list[int], list[float]]:
     """The step counts and the CFGs.  Raises ValueError where they make no sense."""
+    if quality not in CPR_QUALITIES:  # which a link may bring past the host's own check
+        raise ValueError(f"quality: expected one of {', '.join(CPR_QUALITIES)}, got {quality!r}.")
     counts = [int(value) for value in numbers("steps_list", steps_list, whole=True)]
     cfgs = numbers("cfg_list", cfg_list)
     check_counts("steps_list", counts, dc_order, quality)

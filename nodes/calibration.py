@@ -127,8 +127,8 @@ def check_counts(name: str, counts: Sequence[int], dc_order: int, quality: str =
         return
     if min(counts) <= dc_order:
         raise ValueError(
-            f"{name}: expected {dc_order + 1} or more, got {min(counts)}; with dc_order {dc_order} "
-            f"the first {dc_order} steps have no ratio, so there is nothing to calibrate."
+            f"{name}: expected {dc_order + 1} or more, got {min(counts)}; the first ratio is that "
+            f"of step {dc_order + 1}, so a run this short is plain UniPC (dc_order {dc_order})."
         )
 
 

@@ -73,12 +73,13 @@ class Pictures:
         """UniPC, DC-Solver and the reference, a row a seed, of each of the calibrations.
 
         Without pictures the image is an ExecutionBlocker: what shows them is passed over, with the
-        reason where they could not be made; where there are none to make the log has it.
+        reason where somebody connected a VAE to see them.
         """
         if not self._finals:
-            why = "needs a VAE" if self._vae is None else "needs check_seeds of 1 or more"
-            host.log.info("DC-Solver: no pictures to compare, which %s", why)
-            return [], host.block(None)
+            if self._vae is None:
+                host.log.info("DC-Solver: no pictures to compare, which needs a VAE")
+                return [], host.block(None)
+            return [], host.block("Nothing to compare: it needs check_seeds of 1 or more.")
         previews, images = [], []
         for finals, found in zip(self._finals, calibrated):
             own = found.solver == "dc_solver" and found.corrector is None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from dc_solver.ratios import CPR, Identity, RatioFileError, RatioSchedule, Report, load, save
+from dc_solver.ratios.files import save_new, saved_before
 from ratio_files import REGRESSION, SCHEDULE
 from safetensors.numpy import save as tensors_to_bytes
 
@@ -93,3 +95,27 @@ def test_what_is_saved_can_be_loaded_or_is_not_saved(tmp_path: Path) -> None:
             assert not path.exists()
         else:
             assert load(path) == obj
+
+
+@pytest.mark.parametrize("obj", [SCHEDULE, REGRESSION])
+def test_what_was_saved_before_is_found_whatever_its_reference_cost(
+    tmp_path: Path, obj: Any
+) -> None:
+    def again(found: Any) -> Any:
+        if isinstance(found, CPR):
+            return replace(found, fitted=tuple(map(again, found.fitted)))
+        report = found.report or Report()
+        return replace(found, report=replace(report, reference_calls=7, reused_reference=True))
+
+    def better(found: Any) -> Any:
+        if isinstance(found, CPR):
+            return replace(found, coefficients=(2.0, *found.coefficients[1:]))
+        return replace(found, report=replace(found.report or Report(), check_points=9))
+
+    path = tmp_path / "a.safetensors"
+    assert saved_before(obj, path) is None
+    path.write_bytes(b"of somebody else")
+    assert saved_before(obj, path) is None
+    second = save_new(again(obj), path)
+    assert second.name == "a_02.safetensors" and saved_before(obj, path) == second
+    assert saved_before(better(obj), path) is None

@@ -11,7 +11,7 @@ from typing import Any
 from modules import call_queue, shared
 
 from ...ratios import CPR, CPR_QUALITIES, QUALITIES, RatioSchedule, fit_cpr
-from ...ratios.files import save_new
+from ...ratios.files import save_new, saved_before
 from ...ratios.library import LONGEST, path_in, usable_name
 from ...ratios.text import duration
 from ...solvers import get_solver
@@ -64,9 +64,12 @@ class Work:
                 self._save_each(found)
                 return
             result = found[0] if len(found) == 1 else fit_cpr(found)
-            path = save_new(result, path_in(library.folder(), self.name or name_of(self.job)))
+            path = path_in(library.folder(), self.name or name_of(self.job))
+            there = saved_before(result, path)
+            path = there or save_new(result, path)
             self.result = [result]
-            self.message = f"saved as {path.name}; the next image uses it"
+            saved = f"saved as {path.name}" if there is None else f"{path.name} is the same already"
+            self.message = f"{saved}; the next image uses it"
         except Exception as error:
             log.exception("DC-Solver: the calibration failed")
             self.message = f"failed: {error}"

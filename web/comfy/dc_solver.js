@@ -7,10 +7,12 @@ import { keepBoxesUpToDate } from "./box.js";
 import { addCurve } from "./curve.js";
 import { finished, followRuns } from "./running.js";
 import { panelCommands, panelMenu, panelSettings } from "./panel.js";
+import { keepQualityLast, showQuality } from "./quality.js";
 import { followSubgraphs, keyOf, kindOf, rememberRun } from "./source.js";
 import { addText, showText, showsText } from "./text.js";
 import { loadWords } from "./words.js";
 
+const WITH_QUALITY = ["DCSolverCalibrate", "DCSolverCalibrateGrid"];
 const WITH_CURVE = ["DCSolverPredictRatios", "DCSolverLoadRatios", "DCSolverCalibrate"];
 
 // ComfyUI keeps showing the last preview of a run in place of the pictures that came of it.
@@ -25,6 +27,7 @@ app.registerExtension({
   settings: panelSettings,
   beforeRegisterNodeDef(nodeType, nodeData) {
     if (!nodeData.name.startsWith("DCSolver")) return;
+    if (WITH_QUALITY.includes(nodeData.name)) keepQualityLast(nodeType);
     const { onExecuted } = nodeType.prototype;
     nodeType.prototype.onExecuted = function (shown) {
       onExecuted?.apply(this, arguments);
@@ -41,6 +44,7 @@ app.registerExtension({
     };
   },
   nodeCreated(node) {
+    if (WITH_QUALITY.includes(kindOf(node))) showQuality(node);
     if (WITH_CURVE.includes(kindOf(node))) addCurve(node);
     if (showsText(node)) addText(node);
   },
