@@ -63,10 +63,20 @@ class EmojiVae:
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {"codec": ("STRING", {"default": ""})}}
+        return {
+            "required": {"codec": ("STRING", {"default": ""})},
+            "optional": {"broken": ("BOOLEAN", {"default": False})},
+        }
 
-    def make(self, codec):
-        return (EmojiCodec(load_input(codec)),)
+    def make(self, codec, broken=False):
+        vae = EmojiCodec(load_input(codec))
+        if broken:
+            vae.decode = _of_another_model
+        return (vae,)
+
+
+def _of_another_model(latents):
+    raise RuntimeError("expected 16 channels, got 4")
 
 
 class LittleMemory:
