@@ -53,7 +53,11 @@ _starting = threading.Lock()
 
 
 def start(*values: Any) -> Iterator[tuple[Any, ...]]:
-    """Calibrate, telling where it is: a bar, the report and the curves."""
+    """Calibrate, telling where it is: a bar, the report and the curves.
+
+    One that runs already, which another page has begun or this one before it was loaded again, is
+    followed in place of a second one.
+    """
     try:
         job, name = job_of(*values)
         work = Work(job, name)
@@ -65,11 +69,10 @@ def start(*values: Any) -> Iterator[tuple[Any, ...]]:
         if free:
             _current[:] = [work]
             work.thread.start()
-    if not free:
-        yield _bar(0.0, "a calibration is running already"), "", gr.update()
-        return
+        work = _current[0]
+    said = "" if free else "running already, this is not begun: "
     while work.thread.is_alive():
-        yield _bar(work.done / max(work.total, 1), work.told()), "", gr.update()
+        yield _bar(work.done / max(work.total, 1), f"{said}{work.told()}"), "", gr.update()
         time.sleep(_EVERY)
     share = 1.0 if work.result else 0.0
     report, figure = "", gr.update()
