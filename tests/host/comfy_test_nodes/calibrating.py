@@ -63,20 +63,28 @@ class EmojiVae:
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {
-            "required": {"codec": ("STRING", {"default": ""})},
-            "optional": {"broken": ("BOOLEAN", {"default": False})},
-        }
+        return {"required": {"codec": ("STRING", {"default": ""})}}
 
-    def make(self, codec, broken=False):
-        vae = EmojiCodec(load_input(codec))
-        if broken:
-            vae.decode = _of_another_model
-        return (vae,)
+    def make(self, codec):
+        return (EmojiCodec(load_input(codec)),)
 
 
-def _of_another_model(latents):
-    raise RuntimeError("expected 16 channels, got 4")
+class OtherVae:
+    """That of another model."""
+
+    CATEGORY = "testing"
+    RETURN_TYPES = ("VAE",)
+    FUNCTION = "make"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {}}
+
+    def make(self):
+        return (self,)
+
+    def decode(self, latents):
+        raise RuntimeError("expected 16 channels, got 4")
 
 
 class LittleMemory:
@@ -101,4 +109,7 @@ class LittleMemory:
         return (patched,)
 
 
-NODE_CLASS_MAPPINGS = {"EmojiClip": EmojiClip, "EmojiVae": EmojiVae, "LittleMemory": LittleMemory}
+NODE_CLASS_MAPPINGS = {
+    "EmojiClip": EmojiClip, "EmojiVae": EmojiVae, "LittleMemory": LittleMemory,
+    "OtherVae": OtherVae,
+}  # fmt: skip
