@@ -158,14 +158,14 @@ def test_a_second_page_follows_the_calibration_that_runs(forge: ForgeServer, tab
     tab.calibrate(**{**SMALL, "seeds": "10"},
                   **{"steps": "10", "cfgs": "6", "name": "first"})  # fmt: skip
     tab.says(r"[1-9]\d* of about \d+ model calls")
-    page = tab.page.context.new_page()
+    page = tab.page.context.browser.new_context().new_page()
     load(page, forge)
     second = Tab(page, tab.pictures)
     second.calibrate(**SMALL, **{"steps": "4", "cfgs": "6", "name": "second"})
     second.says(r"running already, this is not begun: [1-9]\d* of about \d+ model calls", 60)
     page.locator("#dc_solver_interrupt").click()
     second.says("stopped; nothing was saved", 60)
-    page.close()
+    page.context.close()
     tab.says("stopped; nothing was saved", 60)
     assert not list(forge.library.iterdir())
 
