@@ -6,7 +6,7 @@ import html
 import inspect
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import gradio as gr
@@ -100,8 +100,11 @@ def _bar(share: float, text: str) -> str:
     )
 
 
-def _parameters(function: Callable[..., Any]) -> Collection[str]:
-    return inspect.signature(function).parameters
+def _at_once() -> dict[str, Any]:
+    """That a second page is told that one runs: gradio 4 and later let it wait for the end of that,
+    and gradio 3 does not know how to be told."""
+    known = inspect.signature(gr.Blocks.queue).parameters  # Forge hides those of a click
+    return {"concurrency_limit": None} if "default_concurrency_limit" in known else {}
 
 
 def _calibrate_page() -> None:
@@ -176,7 +179,5 @@ def _calibrate_page() -> None:
         curves = gr.Plot(show_label=False)
     fields = [prompts, negative, steps, cfgs, scheduler, width, height, first, seeds, check, batch,
               name, solver, corrector, quality]  # fmt: skip
-    # A second page must be told that one runs: gradio 4 would let it wait until that has ended.
-    at_once = {"concurrency_limit": None} if "concurrency_limit" in _parameters(go.click) else {}
-    go.click(start, fields, [bar, report, curves], show_progress=False, **at_once)
+    go.click(start, fields, [bar, report, curves], show_progress=False, **_at_once())
     halt.click(stop, None, None)
