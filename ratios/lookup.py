@@ -213,9 +213,9 @@ def _family(cpr: CPR, run: Run) -> Callable[[int], Sequence[float] | None] | Non
 def same_solver(found: RatioSchedule | CPR, run: Run) -> bool:
     """Whether the solver is the run's; K and the variable are the ratios' own.
 
-    A calibration that was free to choose the solver serves runs of DC-Solver as it is by default.
+    A calibration that chose its solver serves runs of DC-Solver as it is by default.
     """
-    chose = isinstance(found, RatioSchedule) and found.quality == "tournament"
+    chose = isinstance(found, RatioSchedule) and found.chose_solver
     there = settings_of(ForSolver() if chose else found)
     free = ("dc_order", "variable")
     same = all(there.get(name) == value for name, value in run.solver.items() if name not in free)

@@ -299,3 +299,29 @@ def test_of_two_regressions_the_one_with_the_lower_error_comes_first() -> None:
 
     library = [("newest", fitted(0.8)), ("better", fitted(0.4))]
     assert choose(library, run(grid(6), 4.0)).source == "better"
+
+
+def tournament(verdict: str, gain: float, **settings: Any) -> RatioSchedule:
+    report = Report(check_points=1, errors=(gain,), errors_plain=(1.0,), verdict=verdict)
+    return replace(
+        calibration(), ratios=(1.0,) * 5, quality="tournament", report=report, **settings
+    )
+
+
+def test_a_solver_that_won_alone_comes_before_ratios_that_gain_less() -> None:
+    library = [
+        ("paper", with_gain(calibration(), 0.98)),
+        ("tournament", tournament("better", 0.5, solver="dpmpp_2m")),
+    ]
+    assert choose(library, run(grid(5))).source == "tournament"
+
+
+def test_a_tournament_that_failed_chose_no_solver() -> None:
+    """Its settings are those that it was asked with."""
+    third = replace(run(grid(5)), solver={**run(()).solver, "order": 3})
+    failed = tournament("not better", 1.3, order=3)
+    assert look(failed, run(grid(5))).ratios is None
+    assert look(failed, third).source == "file"
+    for verdict in ("better", "unchecked"):
+        assert look(tournament(verdict, 0.9, order=3), run(grid(5))).source == "file"
+    assert look(tournament("not better", 1.3), run(grid(5))).source == "file"
