@@ -38,11 +38,13 @@ def plain_course(
     settings: Settings,
     ratios: Sequence[float] | None = None,
 ) -> Course:
-    """The run of a solver over a grid."""
+    """The run of a solver over a grid, up to the first sigma 0."""
     if ratios is None:
         settings = replace(settings, dc_order=None)
-    plan = make_plan(make_grid(sigmas, schedule), schedule, settings, ratios)
-    return Course(plan_rows(plan, len(sigmas) - 1), tuple(sigmas[:-1]), tuple(sigmas))
+    grid = make_grid(sigmas, schedule)
+    end = grid.steps_to_end
+    plan = make_plan(grid, schedule, settings, ratios)[:end]
+    return Course(plan_rows(plan, end), grid.sigmas[:end], grid.sigmas[: end + 1])
 
 
 class RatioFamily:
