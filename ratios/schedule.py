@@ -227,8 +227,10 @@ class RatioSchedule(ForSolver):
             object.__setattr__(self, "start", sigmas[0])
         if self.start is not None and not (math.isfinite(self.start) and self.start >= 0.0):
             raise ValueError(f"start: expected a finite sigma of 0 or more, got {self.start!r}.")
-        if self.cfg is not None and not math.isfinite(self.cfg):
-            raise ValueError(f"cfg: expected a finite number, got {self.cfg!r}.")
+        if self.cfg is not None:
+            if not math.isfinite(self.cfg):
+                raise ValueError(f"cfg: expected a finite number, got {self.cfg!r}.")
+            object.__setattr__(self, "cfg", float(self.cfg))
         if self.origin not in ORIGINS:
             raise ValueError(f"origin: expected one of {ORIGINS}, got {self.origin!r}.")
         if self.quality not in QUALITIES:

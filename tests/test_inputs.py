@@ -334,6 +334,18 @@ BAD_CALIBRATE: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
         ValueError,
         'variable="t": expected a schedule with a model time.*"lambda"',
     ),
+    "still": ({"sigmas": [5.0, 5.0]}, ValueError, r"sigmas: .* that moves, got \(5\.0, 5\.0\)"),
+    "x NaN": ({"x": X * math.nan}, ValueError, "x: expected a finite latent to start from"),
+    "x infinite": (
+        {"x": torch.cat([X, X[:1] / 0.0]), "check": 1},
+        ValueError,
+        "x: expected a finite latent to start from",
+    ),
+    "cfg NaN": ({"cfg": math.nan}, ValueError, "cfg: expected a finite number, got nan"),
+    "cfg text": ({"cfg": "7"}, TypeError, "cfg: expected a number, got '7'"),
+    "finals": ({"finals": []}, TypeError, r"finals: expected a function of a Finals, got \[\]"),
+    "seeds": ({"seeds": [-1]}, ValueError, r"seeds: expected whole numbers from 0 .*got \(-1,\)"),
+    "scheduler": ({"scheduler": 5}, TypeError, "scheduler: expected a text or None, got 5"),
 }
 
 
@@ -369,6 +381,13 @@ BAD_GRID: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
         {"loss": None},
         ValueError,
         "loss: expected one of balanced, relative, mean, got None",
+    ),
+    "cfg NaN": ({"cfgs": [math.nan]}, ValueError, "cfg: expected a finite number, got nan"),
+    "cfg text": ({"cfgs": ["7"]}, TypeError, "cfg: expected a number, got '7'"),
+    "mixed": (
+        {"grids": [SIGMAS, [5.0, 0.0]], "quality": "schedule"},
+        ValueError,
+        r"grids: expected all of two steps or more that move, .* got \(5\.0, 0\.0\)",
     ),
 }
 
