@@ -183,8 +183,10 @@ def _fitted(known: RatioSchedule, run: Run, whole: bool, within: float) -> Ratio
         return None
     if whole:
         over = laid_over(known, known.sigmas, run.schedule)
-        kept = over.moves_steps == known.moves_steps
-        return over if kept and whole_run(over, run.sigmas, run.schedule, within) else None
+        if not whole_run(over, run.sigmas, run.schedule, within):
+            return None
+        over = laid_over(over, run.sigmas, run.schedule)
+        return over if over.moves_steps == known.moves_steps else None
     if known.moves_steps or run.steps <= known.dc_order:
         return None
     place = place_of(run.sigmas, known.sigmas, run.schedule, within)

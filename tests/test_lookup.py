@@ -249,6 +249,14 @@ def test_learned_steps_serve_whole_runs_over_either_grid() -> None:
         assert look(found, run(tuple(s * 1.02 for s in sigmas))).ratios is None, "1% and no more"
 
 
+def test_learned_steps_that_do_not_fit_between_the_ends_are_not_taken() -> None:
+    host = grid(5)
+    own = (host[0], 0.995 * host[0], *host[2:])
+    found = replace(calibration(), learned=LearnedSteps(own), quality="full")
+    assert look(found, run(host)).source == "file"
+    assert look(found, run((0.993 * host[0], *host[1:]))).ratios is None
+
+
 def test_learned_steps_leave_a_part_of_their_grid_to_others() -> None:
     tail = run(grid(10)[4:])
     library = [("steps", with_gain(learned(10), 0.2)), ("ratios", with_gain(calibration(10), 0.9))]
