@@ -21,6 +21,8 @@ from .step import Settings, Step
 
 #: Steps whose outputs may be weighed anew: each keeps all outputs, and their weights grow squared.
 MOST_CHANGED = 64
+#: The powers of larger ones have no place in 32 bits.
+LARGEST_CHANGE = 1e6
 _ZERO_SUM = 1e-6
 
 
@@ -186,6 +188,12 @@ def _checked(changes: Any, steps: int) -> tuple[tuple[float, ...], ...]:
             raise ValueError(
                 f"learned changes: expected 0 after the first {i + 1} of row {i}, whose step knows "
                 f"no later output, got {_short(row)}."
+            )
+        most = max(map(abs, row))
+        if most > LARGEST_CHANGE:
+            raise ValueError(
+                f"learned changes: expected numbers of {LARGEST_CHANGE:g} at most, got {most:g} in "
+                f"row {i}; those of a search are of order 1."
             )
         if abs(math.fsum(row)) > _ZERO_SUM:
             raise ValueError(
