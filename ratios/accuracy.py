@@ -57,7 +57,7 @@ class Reference:
         """What its error is estimated to be, as a share of the student's; see
         :func:`fine_enough`."""
         error = (student - self.trajectory.final[: len(student)]).double().flatten(1)
-        return float(torch.tensor(self.log_off - log_error(error)).exp())
+        return float(torch.tensor(self.log_off - log_error(error), device="cpu").exp())
 
     @property
     def finite(self) -> bool:

@@ -202,7 +202,7 @@ class StepFamily:
 
     def _changes(self, values: np.ndarray) -> torch.Tensor:
         steps = len(self.sigmas) - 1
-        changes = torch.zeros((steps, steps), dtype=torch.float64)
+        changes = torch.zeros((steps, steps), dtype=torch.float64, device="cpu")
         for number, value in zip(self._numbers, values):
             if number.kind == "change":
                 changes[number.at - 1, number.output] += float(value)

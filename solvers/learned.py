@@ -109,7 +109,7 @@ def learned_plan(
     if learned.changes is None:
         return [replace(step, sigma=told) for step, told in zip(plan, learned.inputs)]
     rows = plan_rows(plan, learned.steps)
-    rows[1:, 1:] += torch.tensor(learned.changes, dtype=torch.float64)
+    rows[1:, 1:] += torch.tensor(learned.changes, dtype=torch.float64, device="cpu")
     return rows_plan(rows, learned.sigmas, learned.inputs)
 
 
@@ -119,7 +119,7 @@ def plan_rows(plan: Sequence[Step], steps: int) -> torch.Tensor:
     Row ``k`` is the state at which call ``k`` is made, the last row the final state, in float64 on
     the CPU.  Steps from sigma 0 on make no call, and their rows are the final state too.
     """
-    basis = torch.eye(steps + 1, dtype=torch.float64)
+    basis = torch.eye(steps + 1, dtype=torch.float64, device="cpu")
     states: list[torch.Tensor] = []
 
     def output(state: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
