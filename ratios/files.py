@@ -92,7 +92,7 @@ def _content(obj: RatioSchedule | CPR, target: Path) -> bytes:
     try:
         content = save_tensors(arrays, metadata={_KEY: json.dumps(record, allow_nan=False)})
         parse(content)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise RatioFileError(f"{target.name}: cannot be saved ({error}).") from error
     return content
 

@@ -38,12 +38,17 @@ def path_in(folder: Path, name: str) -> Path:
 
 def usable_name(name: str) -> str:
     """``name``, or one as near to it as a file can have; ``calibration`` for an empty one."""
-    stem = _FORBIDDEN.sub("_", name.strip().removesuffix(SUFFIX)).strip(". ")
+    stem = _cut(_FORBIDDEN.sub("_", name.strip().removesuffix(SUFFIX)).strip(". "))
+    if stem.split(".")[0].lower() in _DEVICES:
+        stem = _cut(f"_{stem}")
+    return stem or "calibration"
+
+
+def _cut(stem: str) -> str:
+    """As much of it as a name can hold."""
     while len(stem.encode("utf-8", "replace")) > LONGEST:
         stem = stem[:-1].rstrip(". ")
-    if stem.split(".")[0].lower() in _DEVICES:
-        stem = f"_{stem}"
-    return stem or "calibration"
+    return stem
 
 
 class Library:

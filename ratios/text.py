@@ -146,7 +146,7 @@ def label_of(solver: str, corrector: bool | None = None) -> str:
 def base_of(found: ForSolver) -> str:
     """The solver that some ratios are compared with, for people: theirs without them, or where they
     were free to choose one, UniPC."""
-    if getattr(found, "quality", "") == "tournament":
+    if getattr(found, "chose_solver", False):
         return label_of("dc_solver")
     return plain_of(found)
 

@@ -55,6 +55,18 @@ def test_another_object_is_not_written(tmp_path: Path, obj: Any) -> None:
     assert names(tmp_path) == []
 
 
+def test_numbers_of_other_makes_are_saved_as_ours(tmp_path: Path) -> None:
+    found = RatioSchedule((np.float32(1.5),), cfg=np.float32(3.0))
+    assert load(save(found, tmp_path / "a.safetensors")) == found
+
+
+def test_what_json_has_no_word_for_is_refused_as_a_file(tmp_path: Path) -> None:
+    odd = RatioSchedule((1.0,), notes=(object(),))  # type: ignore[arg-type]
+    with pytest.raises(RatioFileError, match=r"^a\.safetensors: cannot be saved \(.*JSON"):
+        save(odd, tmp_path / "a.safetensors")
+    assert names(tmp_path) == []
+
+
 @pytest.mark.parametrize("existing", [False, True])
 @pytest.mark.parametrize("broken", ["replace", "fsync"])
 def test_a_failing_disk_leaves_things_as_they_were(

@@ -49,6 +49,8 @@ def test_no_name_leaves_the_folder(name: str) -> None:
         ("..", "calibration"),
         ("  ", "calibration"),
         ("con.txt", "_con.txt"),
+        ("con." + "a" * 116, "_con." + "a" * 115),
+        ("con" + " " * 130 + "b", "_con"),
         ("\u00e9" * 200, "\u00e9" * 60),
     ],
 )
