@@ -45,11 +45,10 @@ def _calibrate(pack: str, options: argparse.Namespace) -> None:
     ratios = importlib.import_module(f"{pack}.ratios")
     text = importlib.import_module(f"{pack}.ratios.text")
     run = importlib.import_module(f"{pack}.demo.run")
-    task = experiment.Experiment(emoji.load(options.model), options.cfg[0], options.scheduler)
+    steps, cfgs = (list(dict.fromkeys(values)) for values in (options.steps, options.cfg))
+    task = experiment.Experiment(emoji.load(options.model), cfgs[0], options.scheduler)
     with run.progress_bar("calibrating") as progress:
-        found = task.calibrate(
-            options.steps, options.cfg, progress, options.solver, options.quality
-        )
+        found = task.calibrate(steps, cfgs, progress, options.solver, options.quality)
     output = Path(options.output)
     if len(found) > 1 and options.quality in ratios.CPR_QUALITIES:
         results = {output: ratios.fit_cpr(found)}

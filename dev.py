@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 import venv
@@ -42,9 +43,15 @@ def run(*command: str) -> None:
         sys.exit(status)
 
 
+def stop_together() -> None:
+    """Whoever ends this ends the command that it runs, which would go on otherwise."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+
 def main() -> None:
     if sys.version_info < (3, 10):
         sys.exit(f"dev.py: expected Python 3.10 or newer, got {sys.version.split()[0]}.")
+    stop_together()
     command, *rest = sys.argv[1:] or ["help"]
     if command not in ("demo", "calibrate", "predict", "panel", "test"):
         sys.exit(__doc__)

@@ -22,7 +22,7 @@ from .options import (
 )
 from .plotting import Pictures, plot
 
-_MOST = 32
+_MOST, _LARGEST = 32, 1000
 
 
 class DCSolverCalibrateGrid:
@@ -73,20 +73,14 @@ class DCSolverCalibrateGrid:
         cls,
         steps_list: str | None = None,
         cfg_list: str | None = None,
-        dc_order: int | None = None,
-        quality: str | None = None,
     ) -> bool | str:
         """Refuse bad lists before anything runs; None is what another node makes.
 
-        The host looks no more at what is named here.
+        The host tells what is wrong once for each input that is named here.
         """
-        if quality is not None and quality not in CPR_QUALITIES:
-            return f"quality: expected one of {', '.join(CPR_QUALITIES)}, got {quality!r}"
-        if dc_order is not None and dc_order not in (1, 2, 3):
-            return f"dc_order: expected 1 to 3, got {dc_order!r}"
         try:
             if steps_list is not None and cfg_list is not None:
-                pairs(steps_list, cfg_list, dc_order or 1, quality or "paper")
+                pairs(steps_list, cfg_list, dc_order=1)
         except ValueError as error:
             return str(error)
         return True
@@ -127,9 +121,9 @@ class DCSolverCalibrateGrid:
         report = describe_cpr(cpr)
         host.log.info(report)
         previews, image = plot(found, title="Calibrated ratios")
-        _, comparison = pictures.compare(found)
+        compared, comparison = pictures.compare(found)
         shown = {
-            "images": previews,
+            "images": [*previews, *compared],
             "text": [report],
             "dc_cpr": [tokens.remember(cpr)],
         }
@@ -140,6 +134,8 @@ def pairs(
     steps_list: str, cfg_list: str, dc_order: int, quality: str = "paper"
 ) -> tuple[list[int], list[float]]:
     """The step counts and the CFGs.  Raises ValueError where they make no sense."""
+    if quality not in CPR_QUALITIES:  # which a link may bring past the host's own check
+        raise ValueError(f"quality: expected one of {', '.join(CPR_QUALITIES)}, got {quality!r}.")
     counts = [int(value) for value in numbers("steps_list", steps_list, whole=True)]
     cfgs = numbers("cfg_list", cfg_list)
     check_counts("steps_list", counts, dc_order, quality)
@@ -156,15 +152,16 @@ def numbers(name: str, text: str, whole: bool = False) -> list[float]:
 
     Raises ValueError where there is none, too many, or something else.
     """
-    kind = "whole numbers of 1 or more" if whole else "numbers"
+    kind, such = ("whole numbers", "5, 6, 8, 10") if whole else ("numbers", "2, 4, 7")
+    least = 1 if whole else 0
     try:
         values = [float(part) for part in text.replace(",", " ").replace(";", " ").split()]
     except ValueError:
         values = []
-    good = all(0 <= v <= 1000 and (not whole or (v >= 1 and v == int(v))) for v in values)
+    good = all(least <= v <= _LARGEST and not (whole and v % 1) for v in values)
     if not values or len(values) > _MOST or not good:
         raise ValueError(
-            f"{name}: expected 1 to {_MOST} {kind} with commas between, got {text[:80]!r}; "
-            "for example 5, 6, 8, 10."
+            f"{name}: expected 1 to {_MOST} {kind} from {least} to {_LARGEST} with commas between, "
+            f"got {text[:80]!r}; for example {such}."
         )
     return sorted(dict.fromkeys(values))

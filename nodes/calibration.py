@@ -13,7 +13,7 @@ from ..ratios import Identity, RatioSchedule
 from ..ratios.references import kept_references
 from . import host, host_model
 from .host_runs import GuidedModel, automatic_batch, run_many
-from .options import CORRECTOR, LEAST_REFERENCE, LOWER_ORDER
+from .options import CORRECTOR, LEAST_REFERENCE, LOWER_ORDER, chosen
 from .plotting import Pictures
 from .progress import Progress
 from .prompts import Prompts
@@ -99,12 +99,12 @@ def run_calibration(
             references=kept_references(),
             model_key=key,
             solver=solver,
-            corrector=CORRECTOR[corrector],
+            corrector=chosen("corrector", CORRECTOR, corrector),
             dc_order=dc_order,
             variable=variable,
             order=order,
             variant=variant,
-            lower_order=LOWER_ORDER[lower_order],
+            lower_order=chosen("lower_order", LOWER_ORDER, lower_order),
             progress=progress,
             interrupt=host.raise_if_cancelled,
             **_known(identity),
@@ -127,8 +127,8 @@ def check_counts(name: str, counts: Sequence[int], dc_order: int, quality: str =
         return
     if min(counts) <= dc_order:
         raise ValueError(
-            f"{name}: expected {dc_order + 1} or more, got {min(counts)}; with dc_order {dc_order} "
-            f"the first {dc_order} steps have no ratio, so there is nothing to calibrate."
+            f"{name}: expected {dc_order + 1} or more, got {min(counts)}; the first ratio is that "
+            f"of step {dc_order + 1}, so a run this short is plain UniPC (dc_order {dc_order})."
         )
 
 

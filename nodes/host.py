@@ -28,6 +28,7 @@ log = logging.getLogger("dc_solver")
 FOLDER = "dc_ratios"
 SAMPLER = "dc_solver"
 
+Interrupted = comfy.model_management.InterruptProcessingException
 Preview = Any  # as the host makes them, or None
 Bar = Callable[[int, int, Preview], None]
 Previewer = Callable[[torch.Tensor], Preview] | None
@@ -43,7 +44,12 @@ def schedulers() -> list[str]:
 
 
 def calculate_sigmas(model: Any, scheduler: str, steps: int, denoise: float = 1.0) -> torch.Tensor:
-    """The sigmas that the stock KSampler would take."""
+    """The sigmas that the stock KSampler would take.  Raises ValueError for an unknown scheduler,
+    which a link may bring."""
+    if scheduler not in schedulers():  # the host takes the first one then
+        raise ValueError(
+            f"scheduler: expected one of {', '.join(schedulers())}, got {scheduler!r}."
+        )
     sampler = comfy.samplers.KSampler(
         model,
         steps=steps,
@@ -114,14 +120,26 @@ def decode(vae: Any, model: Any, latents: torch.Tensor) -> torch.Tensor:
 
 
 def show_on_node(text: str, node: str, passing: bool = False) -> None:
-    """Show a text on a node of the running graph, where there is a browser to show it.
+    """Show a text on a node of the running graph, in the browser that queued it, if one did.
 
     A ``passing`` one is taken back where the run ends early.
     """
     server = prompt_server()
-    if server is not None:
-        message = {"node": node, "text": text, "passing": passing}
+    if server is not None and server.client_id is not None:
+        message = {"node": node, "text": text, "passing": passing, "graph": _running_graph()}
         server.send_sync("dc_solver.text", message, server.client_id)
+
+
+def _running_graph() -> str | None:
+    """The id of the workflow that runs here, as its browser knows it."""
+    prompt, _ = running()
+    for item in prompt_server().prompt_queue.get_current_queue_volatile()[0]:
+        found: Any = item[3] if item[1] == prompt else None
+        for key in ("extra_pnginfo", "workflow", "id"):
+            found = found.get(key) if isinstance(found, dict) else None
+        if isinstance(found, str):
+            return found
+    return None
 
 
 def prompt_server() -> Any:

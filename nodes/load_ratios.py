@@ -51,7 +51,9 @@ class DCSolverLoadRatios:
         A plain name that this library lacks is let through: a shared workflow still runs.
         """
         try:
-            if file is not None and file not in host.library_names():
+            if not isinstance(file, (str, type(None))):
+                return f"file: expected a name, got {file!r}"
+            if file and file not in host.library_names():  # "": the library is empty
                 for part in re.split(r"[/\\]", file):
                     path_in(host.library_folder(), part)
         except ValueError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
 from ..ratios import CPR_QUALITIES, QUALITIES
@@ -65,9 +65,9 @@ def find_ratios() -> Widget:
     })  # fmt: skip
 
 
-def solver(names: Iterable[str] = SOLVERS) -> Widget:
+def solver() -> Widget:
     """Which solver of the pack."""
-    return (list(names), {
+    return (list(SOLVERS), {
         "default": "dc_solver",
         "tooltip": "Leave at dc_solver unless you compare. Solvers that use earlier steps take "
         "ratios of their own, from a calibration with the same solver. dpm_12 and dpm_23 choose "
@@ -151,7 +151,12 @@ def for_pictures() -> dict[str, Widget]:
 
 def calibrated_solver() -> dict[str, Widget]:
     """Which solver a calibration is for; last, so that saved workflows keep their values."""
-    return {"solver": solver(compensating()), "corrector": corrector()}
+    solver = (compensating(), {
+        "default": "dc_solver",
+        "tooltip": "Leave at dc_solver unless you compare. The ratios serve the solver that they "
+        "are calibrated with.",
+    })  # fmt: skip
+    return {"solver": solver, "corrector": corrector()}
 
 
 def grid_quality() -> Widget:
@@ -235,3 +240,11 @@ def check_edits(text: Any) -> bool | str:
     except ValueError as error:
         return str(error)
     return True
+
+
+def chosen(name: str, table: Mapping[str, Any], value: Any) -> Any:
+    """What a widget's choice stands for.  Raises ValueError for one that the widget does not have,
+    which a link may bring past the host's own check."""
+    if value not in list(table):
+        raise ValueError(f"{name}: expected one of {', '.join(table)}, got {value!r}.")
+    return table[value]

@@ -25,7 +25,7 @@ NEEDED = (
 
 def plot(schedules: Sequence[RatioSchedule], title: str = "Compensation ratios") -> Shown:
     """The curves, as one image."""
-    return _shown(lambda: ratio_figure(schedules, title=title))
+    return _drawn(lambda: ratio_figure(schedules, title=title))
 
 
 def title_of(found: RatioSchedule) -> str:
@@ -37,14 +37,21 @@ def title_of(found: RatioSchedule) -> str:
     return f"{found.steps} steps, CFG {found.cfg or 0.0:g}{error}{kept}"
 
 
-def _shown(draw: Callable[[], Any]) -> Shown:
-    """Without matplotlib what takes the image is told so, and nothing else is lost."""
+def _drawn(draw: Callable[[], Any]) -> Shown:
+    """Where no picture comes of it what takes the image is told why, and nothing else is lost: it
+    is not worth the minutes of search behind it."""
     try:
         image = pixels(draw())
+        shown = [host.save_preview(image)]
+    except host.Interrupted:
+        raise
     except ImportError as error:
         host.log.warning("DC-Solver: %s (%s)", NEEDED, error)
         return [], host.block(NEEDED)
-    return [host.save_preview(image)], torch.from_numpy(image).float().div(255.0)[None]
+    except Exception as error:  # a VAE that is not this model's, memory, a full disk
+        host.log.warning("DC-Solver: no picture", exc_info=True)
+        return [], host.block(f"No picture: {error}")
+    return shown, torch.from_numpy(image).float().div(255.0)[None]
 
 
 class Pictures:
@@ -66,25 +73,29 @@ class Pictures:
         """UniPC, DC-Solver and the reference, a row a seed, of each of the calibrations.
 
         Without pictures the image is an ExecutionBlocker: what shows them is passed over, with the
-        reason where it is matplotlib that is missing; else the log has it.
+        reason where somebody connected a VAE to see them.
         """
         if not self._finals:
-            why = "needs a VAE" if self._vae is None else "needs check_seeds of 1 or more"
-            host.log.info("DC-Solver: no pictures to compare, which %s", why)
-            return [], host.block(None)
+            if self._vae is None:
+                host.log.info("DC-Solver: no pictures to compare, which needs a VAE")
+                return [], host.block(None)
+            return [], host.block("Nothing to compare: it needs check_seeds of 1 or more.")
         previews, images = [], []
         for finals, found in zip(self._finals, calibrated):
             own = found.solver == "dc_solver" and found.corrector is None
             ours = "DC-Solver" if own else "with ratios"
             ours = ours if found.learned is None else "learned steps"
             labels = (base_of(found), ours, "reference")
-            columns = [
-                (label, host.decode(self._vae, self._model, getattr(finals, name)).numpy())
-                for name, label in zip(_COLUMNS, labels)
-            ]
-            shown, image = _shown(partial(comparison_figure, columns, title_of(found)))
+            shown, image = _drawn(partial(self._figure, finals, labels, title_of(found)))
             if not shown:
                 return [], image
             previews += shown
             images.append(image)
         return previews, torch.cat(images)
+
+    def _figure(self, finals: Finals, labels: Sequence[str], title: str) -> Any:
+        columns = [
+            (label, host.decode(self._vae, self._model, getattr(finals, name)).numpy())
+            for name, label in zip(_COLUMNS, labels)
+        ]
+        return comparison_figure(columns, title)

@@ -57,7 +57,7 @@ class DCSolverPredictRatios:
         self, cpr: CPR, steps: int, cfg: float, edits: str = "", model: Any = None
     ) -> dict[str, Any]:
         predicted: RatioSchedule = cpr.predict(steps, cfg)
-        points = {} if why_missing(cpr) else parse_edits(edits).get(str(steps), {})
+        points = {} if why_missing(cpr) else parse_edits(edits).get(str(int(steps)), {})
         found = apply_edits(predicted, points)
         sigmas = host.block(
             "Predict Ratios: connect the model, which the schedule of these steps is made for."

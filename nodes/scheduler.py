@@ -8,7 +8,7 @@ import torch
 
 from ..solvers import make_sigmas
 from . import host_model
-from .options import CATEGORY, denoise, steps
+from .options import CATEGORY, chosen, denoise, steps
 
 _SPACINGS = {
     "even in time": "time_uniform",
@@ -57,7 +57,7 @@ class DCSolverScheduler:
             return (torch.FloatTensor([]),)
         sampling = model.get_model_object("model_sampling")
         sigmas = make_sigmas(
-            _SPACINGS[schedule],
+            chosen("schedule", _SPACINGS, schedule),
             int(steps / denoise) if denoise < 1.0 else steps,
             sampling.sigmas.tolist(),
             host_model.schedule_of(sampling),

@@ -57,7 +57,7 @@ class Reference:
         """What its error is estimated to be, as a share of the student's; see
         :func:`fine_enough`."""
         error = (student - self.trajectory.final[: len(student)]).double().flatten(1)
-        return float(torch.tensor(self.log_off - log_error(error)).exp())
+        return float(torch.tensor(self.log_off - log_error(error), device="cpu").exp())
 
     @property
     def finite(self) -> bool:
@@ -116,9 +116,9 @@ def fine_enough(
     probes = len(student)
     coarse = make(resolutions.rough, probes) if known is None else known.trajectory
     found = known
-    for calls in resolutions.levels:
-        if known is not None and calls < _NEXT * known.asked:
-            continue
+    least = 0.0 if known is None else _NEXT * known.asked
+    levels = [calls for calls in resolutions.levels if calls >= least]
+    for calls in levels or (resolutions.levels[-1:] if few else ()):
         fine = make(calls, None)
         found = Reference(fine, calls, _log_off(fine, coarse, probes))
         if not found.share(student) > share:  # nor is it with NaN, which no level mends

@@ -21,7 +21,7 @@ from .qualities import most_work, quality_of, search
 from .reference_run import ReferenceRun
 from .references import References
 from .schedule import RatioSchedule, Report, settings_of
-from .task import ShowFinals, Stock, Task
+from .task import ShowFinals, Stock, Task, check_cfg
 
 Progress = Callable[[int, int], None]
 Interrupt = Callable[[], None]
@@ -146,6 +146,7 @@ def calibrate(
             "cfg: expected the guidance scale, as references are kept by it beside model_key; got "
             "None. For a model without one give any number."
         )
+    cfg = None if cfg is None else check_cfg(cfg)
     grid = task.check_grid(sigmas)
     check_state(model, x, schedule)
     reference = ReferenceRun(task, [grid], cfg)
@@ -194,6 +195,12 @@ def calibrate_grid(
             f"calibrate_grid: expected one grid and one CFG or more, got {len(made)} and "
             f"{len(cfgs)}."
         )
+    found = {quality_of(task, grid): grid.sigmas for grid in made}
+    if "schedule" in found and len(found) > 1:
+        raise ValueError(
+            "grids: expected all of two steps or more that move, for at quality schedule no CPR "
+            f"can be of others too, got {found['paper']}; leave it out, or take quality paper."
+        )
     starts = {grid.sigmas[0] for grid in made}
     if len(starts) > 1:
         raise ValueError(
@@ -206,17 +213,18 @@ def calibrate_grid(
             f"grids: expected all to end at the same sigma, as their reference does, got "
             f"{sorted(ends)}; calibrate each of them alone."
         )
+    cfgs = [check_cfg(cfg) for cfg in cfgs]
     models = [model(cfg) for cfg in cfgs]
     for guided in models:
         check_state(guided, x, schedule)
-    references = [ReferenceRun(task, made, float(cfg)) for cfg in cfgs]
+    references = [ReferenceRun(task, made, cfg) for cfg in cfgs]
     search_work = sum(most_work(task, grid) for grid in made)
     work = sum(reference.work + search_work for reference in references)
     tally = Tally(progress, interrupt, work)
     results = []
     with torch.no_grad():
         for guided, cfg, reference in zip(models, cfgs, references):
-            results += _scale(task, guided, made, float(cfg), reference, tally)
+            results += _scale(task, guided, made, cfg, reference, tally)
     tally.add(tally.total - tally.done)
     return results
 

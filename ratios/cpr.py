@@ -72,7 +72,10 @@ class CPR(ForSolver):
         object.__setattr__(
             self, "coefficients", _numbers("coefficients", self.coefficients, math.prod(SHAPE))
         )
-        for name, (low, high) in (("steps_range", self.steps_range), ("cfg_range", self.cfg_range)):
+        ranges = {"steps_range": self.steps_range, "cfg_range": self.cfg_range}
+        if self.ratio_range is not None:
+            ranges["ratio_range"] = self.ratio_range
+        for name, (low, high) in ranges.items():
             if not (math.isfinite(low) and math.isfinite(high) and low <= high):
                 raise ValueError(f"{name}: expected a lower and an upper end, got {(low, high)}.")
         if any(abs(end) > LARGEST_CFG for end in self.cfg_range):
@@ -325,7 +328,7 @@ def _shares(value: float, known: Sequence[float]) -> dict[float, float]:
 def _worth(found: RatioSchedule, full: float) -> float:
     """1 for a calibration that gained ``full``, or that was not checked; 0 for one that kept
     ratios of 1."""
-    if not found.active:
+    if not found.moves_steps and not found.compensates:
         return 0.0
     return 1.0 if found.gain is None else min(max((1.0 - found.gain) / full, 0.0), 1.0)
 

@@ -38,11 +38,13 @@ def plain_course(
     settings: Settings,
     ratios: Sequence[float] | None = None,
 ) -> Course:
-    """The run of a solver over a grid."""
+    """The run of a solver over a grid, up to the first sigma 0."""
     if ratios is None:
         settings = replace(settings, dc_order=None)
-    plan = make_plan(make_grid(sigmas, schedule), schedule, settings, ratios)
-    return Course(plan_rows(plan, len(sigmas) - 1), tuple(sigmas[:-1]), tuple(sigmas))
+    grid = make_grid(sigmas, schedule)
+    end = grid.steps_to_end
+    plan = make_plan(grid, schedule, settings, ratios)[:end]
+    return Course(plan_rows(plan, end), grid.sigmas[:end], grid.sigmas[: end + 1])
 
 
 class RatioFamily:
@@ -200,7 +202,7 @@ class StepFamily:
 
     def _changes(self, values: np.ndarray) -> torch.Tensor:
         steps = len(self.sigmas) - 1
-        changes = torch.zeros((steps, steps), dtype=torch.float64)
+        changes = torch.zeros((steps, steps), dtype=torch.float64, device="cpu")
         for number, value in zip(self._numbers, values):
             if number.kind == "change":
                 changes[number.at - 1, number.output] += float(value)

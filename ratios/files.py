@@ -7,9 +7,11 @@ fit is refused by name.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from safetensors.numpy import save as save_tensors
 from .cpr import CPR
 from .records import FORMAT, RecordError, from_record, to_record
 from .schedule import RatioSchedule
-from .writing import write, write_new
+from .writing import named, write, write_new
 
 SUFFIX = ".safetensors"
 #: A calibration takes a few kilobytes; anything larger is something else.
@@ -65,13 +67,32 @@ def save_new(obj: RatioSchedule | CPR, path: str | os.PathLike[str]) -> Path:
     return write_new(target, _content(obj, target))
 
 
+def saved_before(obj: RatioSchedule | CPR, path: str | os.PathLike[str]) -> Path | None:
+    """The file of the name that :func:`save_new` would give it, or of that and a number, which
+    holds the same; what its reference cost may differ, as it may have been run before."""
+    for there in named(Path(path)):
+        with contextlib.suppress(RatioFileError, OSError):
+            if _but_for_costs(load(there)) == _but_for_costs(obj):
+                return there
+    return None
+
+
+def _but_for_costs(obj: Any) -> Any:
+    if isinstance(obj, CPR):
+        return replace(obj, fitted=tuple(map(_but_for_costs, obj.fitted)))
+    if obj.report is None:
+        return obj
+    free = {"reference_calls": 0, "reference_work": 0, "reused_reference": False}
+    return replace(obj, report=replace(obj.report, **free))
+
+
 def _content(obj: RatioSchedule | CPR, target: Path) -> bytes:
     """The bytes of a file, which read back."""
     record, arrays = to_record(obj)
     try:
         content = save_tensors(arrays, metadata={_KEY: json.dumps(record, allow_nan=False)})
         parse(content)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise RatioFileError(f"{target.name}: cannot be saved ({error}).") from error
     return content
 

@@ -240,4 +240,4 @@ def _point_weights(residual: torch.Tensor, power: float) -> torch.Tensor:
 
 
 def _batch(x: torch.Tensor, sigma: float) -> torch.Tensor:
-    return torch.full((x.shape[0],), sigma, dtype=x.dtype)
+    return torch.full((x.shape[0],), sigma, dtype=x.dtype, device=x.device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -37,31 +38,38 @@ def path_in(folder: Path, name: str) -> Path:
 
 def usable_name(name: str) -> str:
     """``name``, or one as near to it as a file can have; ``calibration`` for an empty one."""
-    stem = _FORBIDDEN.sub("_", name.strip().removesuffix(SUFFIX)).strip(". ")
-    while len(stem.encode("utf-8", "replace")) > LONGEST:
-        stem = stem[:-1].rstrip(". ")
+    stem = _cut(_FORBIDDEN.sub("_", name.strip().removesuffix(SUFFIX)).strip(". "))
     if stem.split(".")[0].lower() in _DEVICES:
-        stem = f"_{stem}"
+        stem = _cut(f"_{stem}")
     return stem or "calibration"
 
 
+def _cut(stem: str) -> str:
+    """As much of it as a name can hold."""
+    while len(stem.encode("utf-8", "replace")) > LONGEST:
+        stem = stem[:-1].rstrip(". ")
+    return stem
+
+
 class Library:
-    """Reads calibrations and keeps them until their files change."""
+    """Reads calibrations and keeps them until their files change; for several threads."""
 
     def __init__(self) -> None:
+        self._lock = threading.RLock()
         self._read: dict[Path, tuple[tuple[int, int], RatioSchedule | CPR | str]] = {}
         self._told: set[tuple[str, str]] = set()
 
     def load(self, path: Path) -> RatioSchedule | CPR:
         """What the file holds.  Raises RatioFileError and OSError as :func:`load` does."""
-        stamp = _stamp(path)
-        known = self._read.get(path)
-        if known is None or known[0] != stamp:
-            try:
-                known = (stamp, load(path))
-            except RatioFileError as error:
-                known = (stamp, str(error))
-            self._read[path] = known
+        with self._lock:
+            stamp = _stamp(path)
+            known = self._read.get(path)
+            if known is None or known[0] != stamp:
+                try:
+                    known = (stamp, load(path))
+                except RatioFileError as error:
+                    known = (stamp, str(error))
+                self._read[path] = known
         if isinstance(known[1], str):
             raise RatioFileError(known[1])
         return known[1]
@@ -71,15 +79,16 @@ class Library:
     ) -> tuple[list[tuple[str, RatioSchedule | CPR]], dict[str, str]]:
         """What the named files hold, the newest first, and why some of them cannot be read."""
         files = list(files)
-        for gone in self._read.keys() - {path for _, path in files}:
-            del self._read[gone]
         found: list[tuple[int, str, RatioSchedule | CPR]] = []
         broken: dict[str, str] = {}
-        for name, path in files:
-            try:
-                found.append((-_stamp(path)[0], name, self.load(path)))
-            except (RatioFileError, OSError) as error:
-                broken[name] = str(error)
+        with self._lock:
+            for gone in self._read.keys() - {path for _, path in files}:
+                del self._read[gone]
+            for name, path in files:
+                try:
+                    found.append((-_stamp(path)[0], name, self.load(path)))
+                except (RatioFileError, OSError) as error:
+                    broken[name] = str(error)
         found.sort(key=lambda entry: entry[:2])
         return [(name, obj) for _, name, obj in found], broken
 
@@ -88,10 +97,11 @@ class Library:
     ) -> list[tuple[str, RatioSchedule | CPR]]:
         """What the named files hold, the newest first.  Of the others the log tells once."""
         found, broken = self.entries(files)
-        for name, why in broken.items():
-            if (name, why) not in self._told:
-                self._told.add((name, why))
-                log.warning("DC-Solver: leaving out %s of the library (%s)", name, why)
+        with self._lock:
+            new = [told for told in broken.items() if told not in self._told]
+            self._told.update(new)
+        for name, why in new:
+            log.warning("DC-Solver: leaving out %s of the library (%s)", name, why)
         return found
 
 

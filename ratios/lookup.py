@@ -183,8 +183,10 @@ def _fitted(known: RatioSchedule, run: Run, whole: bool, within: float) -> Ratio
         return None
     if whole:
         over = laid_over(known, known.sigmas, run.schedule)
-        kept = over.moves_steps == known.moves_steps
-        return over if kept and whole_run(over, run.sigmas, run.schedule, within) else None
+        if not whole_run(over, run.sigmas, run.schedule, within):
+            return None
+        over = laid_over(over, run.sigmas, run.schedule)
+        return over if over.moves_steps == known.moves_steps else None
     if known.moves_steps or run.steps <= known.dc_order:
         return None
     place = place_of(run.sigmas, known.sigmas, run.schedule, within)
@@ -213,9 +215,9 @@ def _family(cpr: CPR, run: Run) -> Callable[[int], Sequence[float] | None] | Non
 def same_solver(found: RatioSchedule | CPR, run: Run) -> bool:
     """Whether the solver is the run's; K and the variable are the ratios' own.
 
-    A calibration that was free to choose the solver serves runs of DC-Solver as it is by default.
+    A calibration that chose its solver serves runs of DC-Solver as it is by default.
     """
-    chose = isinstance(found, RatioSchedule) and found.quality == "tournament"
+    chose = isinstance(found, RatioSchedule) and found.chose_solver
     there = settings_of(ForSolver() if chose else found)
     free = ("dc_order", "variable")
     same = all(there.get(name) == value for name, value in run.solver.items() if name not in free)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 from ..solvers import LearnedSteps, Schedule
-from ..solvers.grid import SAME_POINT, falls_strictly, same_point
+from ..solvers.grid import SAME_POINT, falls_strictly, make_grid, same_point
+from ..solvers.learned import learned_over
 from .schedule import RatioSchedule
 from .text import counted, plain_of
 from .warp import warped
@@ -38,13 +40,11 @@ def carry_over(found: RatioSchedule, sigmas: Sequence[float], schedule: Schedule
         return over.with_notes(
             "the steps moved are those of this run, whose schedule is not known to be the one"
         )
-    known = list(zip(found.sigmas, found.sigmas[1:]))
-    wanted = list(zip(values, values[1:]))
     if whole_run(found, values, schedule):
         return laid_over(found, values, schedule)
     moved = laid_over(found, found.sigmas, schedule)
     if moved.learned is not None and same_grid(moved.learned.sigmas, values, schedule):
-        return moved
+        return laid_over(moved, values, schedule)
     if found.moves_steps:
         return _plain(
             found,
@@ -55,8 +55,9 @@ def carry_over(found: RatioSchedule, sigmas: Sequence[float], schedule: Schedule
         )
     ratios: list[float] = []
     hits = 0
-    for step in wanted:
-        at = next((i for i, other in enumerate(known) if same_grid(other, step, schedule)), None)
+    place = place_of(values, found.sigmas, schedule)
+    for k, step in enumerate(zip(values, values[1:])):
+        at = place_of(step, found.sigmas, schedule) if place is None else place + k
         acts = at is not None and len(ratios) >= found.dc_order
         ratios.append(found.ratios[at] if at is not None and acts else 1.0)
         hits += acts
@@ -95,16 +96,31 @@ def _plain(found: RatioSchedule, sigmas: list[float], reason: str) -> RatioSched
 def laid_over(found: RatioSchedule, sigmas: Sequence[float], schedule: Schedule) -> RatioSchedule:
     """A warp that has no grid yet over that of a run; anything else as it is.
 
-    A grid whose steps cannot be moved, for it stands still somewhere, runs plain.
+    A grid whose steps cannot be moved, for it stands still somewhere, runs plain, and so does one
+    between whose ends the learned steps do not fit.
     """
-    if found.warp is None or found.learned is not None:
-        return found
     values = [float(sigma) for sigma in sigmas]
+    if found.learned is not None:
+        if _fits(found.learned, values, schedule):
+            return found
+        return _plain(found, values, "the learned steps do not fit between the ends of this run")
+    if found.warp is None:
+        return found
     movable = len(values) > 1 and falls_strictly(values)
     grid = warped(values, schedule, found.warp) if movable else None
     if grid is None:
         return _plain(found, values, "the steps of this schedule cannot be moved")
     return replace(found, sigmas=tuple(values), learned=LearnedSteps(grid))
+
+
+def _fits(learned: LearnedSteps, sigmas: Sequence[float], schedule: Schedule) -> bool:
+    """Whether learned steps can be run from the first of these sigmas to the last."""
+    try:
+        over = learned_over(learned, make_grid(sigmas, schedule), schedule)
+        make_grid((*over.inputs, *over.sigmas), schedule)
+    except ValueError:
+        return False
+    return True
 
 
 def part_at(found: RatioSchedule, sigmas: Sequence[float], place: int) -> RatioSchedule:
@@ -139,7 +155,18 @@ def same_grid(
 def place_of(
     part: Sequence[float], grid: Sequence[float], schedule: Schedule, within: float = SAME_POINT
 ) -> int | None:
-    """Where in ``grid`` the sigmas of ``part`` follow each other; None where they do not."""
+    """Where in ``grid`` the sigmas of ``part`` follow each other, at the nearest place of several;
+    None where they do not."""
     count = len(part)
-    starts = range(len(grid) - count + 1)
-    return next((k for k in starts if same_grid(part, grid[k : k + count], schedule, within)), None)
+    places = [
+        k
+        for k in range(len(grid) - count + 1)
+        if same_grid(part, grid[k : k + count], schedule, within)
+    ]
+    return min(places, key=lambda k: _apart(part, grid[k : k + count], schedule), default=None)
+
+
+def _apart(a: Sequence[float], b: Sequence[float], schedule: Schedule) -> float:
+    """How far two grids are apart in half-logSNR, where that is finite."""
+    lams = [(schedule.half_logsnr(x), schedule.half_logsnr(y)) for x, y in zip(a, b)]
+    return math.fsum(abs(here - there) for here, there in lams if here != there)

@@ -27,6 +27,8 @@ def name_of(function: Any) -> str:
     held = getattr(holder, "__dict__", {})
     values += (value for name, value in held.items() if name not in moving)
     if code is not None:
+        if "<locals>" in inner.__qualname__:  # else its defaults are the same in every model
+            values += [*(inner.__defaults__ or ()), *(inner.__kwdefaults__ or {}).values()]
         for name, cell in zip(code.co_freevars, inner.__closure__ or ()):
             if name not in moving:
                 with suppress(ValueError):  # not yet filled
@@ -58,6 +60,7 @@ def _setting(value: Any) -> str | None:
     if isinstance(value, int):
         return str(value)
     if isinstance(value, (list, tuple, set, frozenset)):
-        parts = [_setting(part) for part in value]
-        return "/".join(part for part in parts if part is not None)
+        parts = [text for text in map(_setting, value) if text is not None]
+        # A set has another order in every process.
+        return "/".join(sorted(parts) if isinstance(value, (set, frozenset)) else parts)
     return None

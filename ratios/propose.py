@@ -70,7 +70,7 @@ def local_error(
             parts = [output - outputs[k] for output in outputs[oldest:k]]
             for weight, part in zip(fit(missed, parts), parts):
                 missed = missed - weight * part
-        share = torch.tensor(angle(after, schedule)).cos().square()
+        share = torch.tensor(angle(after, schedule), device="cpu").cos().square()
         # In a host's scaling of VP the state itself grows by 1 / cos(phi).
         scaled = share if schedule.signal(after) == 1.0 else 1.0
         here = missed.double().square() * scaled

@@ -169,7 +169,7 @@ def _to_ratios(record: dict[str, Any], arrays: Arrays, prefix: str, version: int
     warp = values.pop("warp", None)
     ratios = _array(arrays, f"{prefix}ratios", steps)
     sigmas = _array(arrays, f"{prefix}sigmas", steps + 1) if f"{prefix}sigmas" in arrays else None
-    return RatioSchedule(
+    made = RatioSchedule(
         ratios=ratios,
         sigmas=sigmas,
         learned=learned,
@@ -177,6 +177,25 @@ def _to_ratios(record: dict[str, Any], arrays: Arrays, prefix: str, version: int
         **settings,
         **values,
     )
+    _check_sigmas(made, values["start"])
+    return made
+
+
+def _check_sigmas(made: RatioSchedule, start: float | None) -> None:
+    """Raises RecordError for sigmas of no step, another ``start`` than theirs, or a model told of
+    more noise than there is at any step."""
+    if made.sigmas is None:
+        return
+    first = made.sigmas[0]
+    if made.steps == 0:
+        raise RecordError("tensor 'sigmas': expected none with 0 steps, got one")
+    if start is not None and not math.isclose(start, first, rel_tol=1e-6):
+        raise RecordError(f"start: expected the first of the sigmas, {first!r}, got {start!r}")
+    if made.learned is not None and max(made.learned.inputs) > made.learned.sigmas[0]:
+        raise RecordError(
+            f"learned inputs: expected sigmas up to the first that is stepped, "
+            f"{made.learned.sigmas[0]:.6g}, got {max(made.learned.inputs):.6g}"
+        )
 
 
 def _to_cpr(record: dict[str, Any], arrays: Arrays, version: int) -> CPR:

@@ -95,10 +95,13 @@ class ReferenceRun:
         return found.trajectory, work
 
     def _find(self) -> Reference | None:
-        """The known one, unless the caller's number of calls comes to more on these grids."""
+        """The known one, unless these grids go beyond its fine steps or the caller's number of
+        calls comes to more on them."""
         store, asked = self._task.references, self._task.reference_calls
         known = None if store is None else store.find(self._key)
-        if known is None or asked is None:
+        if known is None or not known.trajectory.reaches(self._wanted):
+            return None
+        if asked is None:
             return known
         return known if self._calls(asked) <= _MORE * known.trajectory.calls else None
 

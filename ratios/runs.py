@@ -48,8 +48,9 @@ class Sketch:
     def __init__(self, elements: int) -> None:
         self._chosen: torch.Tensor | None = None
         if elements > _MOST_ELEMENTS:
-            generator = torch.Generator().manual_seed(0)
-            self._chosen = torch.randperm(elements, generator=generator)[:_MOST_ELEMENTS]
+            generator = torch.Generator(device="cpu").manual_seed(0)
+            chosen = torch.randperm(elements, generator=generator, device="cpu")
+            self._chosen = chosen[:_MOST_ELEMENTS]
 
     def __call__(self, states: torch.Tensor) -> torch.Tensor:
         """The chosen elements of each point, (points, elements)."""
@@ -73,7 +74,8 @@ class Runs:
         return combine(list(row), (self.start, *outputs))
 
     def call(self, state: torch.Tensor, sigma: float) -> torch.Tensor:
-        return self.model(state, torch.full((len(state),), sigma, dtype=state.dtype))
+        batch = torch.full((len(state),), sigma, dtype=state.dtype, device=state.device)
+        return self.model(state, batch)
 
     def run(self, course: Course, known: Sequence[torch.Tensor] = ()) -> Trace:
         """The run; ``known`` are the outputs of its first calls, which are not made again."""

@@ -227,8 +227,10 @@ class RatioSchedule(ForSolver):
             object.__setattr__(self, "start", sigmas[0])
         if self.start is not None and not (math.isfinite(self.start) and self.start >= 0.0):
             raise ValueError(f"start: expected a finite sigma of 0 or more, got {self.start!r}.")
-        if self.cfg is not None and not math.isfinite(self.cfg):
-            raise ValueError(f"cfg: expected a finite number, got {self.cfg!r}.")
+        if self.cfg is not None:
+            if not math.isfinite(self.cfg):
+                raise ValueError(f"cfg: expected a finite number, got {self.cfg!r}.")
+            object.__setattr__(self, "cfg", float(self.cfg))
         if self.origin not in ORIGINS:
             raise ValueError(f"origin: expected one of {ORIGINS}, got {self.origin!r}.")
         if self.quality not in QUALITIES:
@@ -245,13 +247,21 @@ class RatioSchedule(ForSolver):
 
     @property
     def active(self) -> bool:
-        """Whether the steps are moved or any ratio differs from 1."""
-        return self.moves_steps or self.compensates
+        """Whether anything was kept: moved steps, a ratio other than 1, or the solver that a
+        tournament chose."""
+        chose = self.report is not None and self.chose_solver
+        return self.moves_steps or self.compensates or chose
 
     @property
     def moves_steps(self) -> bool:
         """Whether a run steps elsewhere than on the host's grid."""
         return self.learned is not None or self.warp is not None
+
+    @property
+    def chose_solver(self) -> bool:
+        """Whether the solver is a tournament's choice, which no check spoke against."""
+        failed = self.report is not None and self.report.verdict == "not better"
+        return self.quality == "tournament" and not failed
 
     @property
     def compensates(self) -> bool:
@@ -261,7 +271,7 @@ class RatioSchedule(ForSolver):
     @property
     def gain(self) -> float | None:
         """What is left of the error without it (:attr:`Report.estimate`): 1 where a check kept
-        ratios of 1, None where nobody looked."""
+        nothing, None where nobody looked."""
         if self.report is None or self.report.estimate is None:
             return None
         return self.report.estimate if self.active else 1.0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import numbers
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,11 +13,10 @@ from typing import Any
 import torch
 
 from ..solvers import Langevin, Schedule, Solver, compensating, get_solver
-from ..solvers.calls import Model, state_dtype
+from ..solvers.calls import Model, start_not_finite, state_dtype
 from ..solvers.grid import Grid, falls_strictly, make_grid, sigma_list
 from ..solvers.inputs import check_settings, check_state, check_time
-from ..solvers.plan import make_plan
-from ..solvers.step import Settings, Step
+from ..solvers.step import Settings
 from .greedy import HELD_BACK, LOSSES
 from .points import Chunk, ExtraArgs, PointModel, Tally
 from .references import References
@@ -129,6 +130,8 @@ class Task:
             )
         if len(x) == 0:
             raise ValueError("x: expected one data point or more, got none.")
+        if not bool(x.isfinite().all()):
+            raise start_not_finite()
         if not 0 <= check < len(x):
             raise ValueError(
                 f"check: expected 0 to {len(x) - 1} of the {len(x)} points, got {check}; "
@@ -137,6 +140,8 @@ class Task:
         if chunk is not None and chunk < 1:
             raise ValueError(f"chunk: expected 1 or more points, got {chunk}.")
         _check_key(references, model_key)
+        if finals is not None and not callable(finals):
+            raise TypeError(f"finals: expected a function of a Finals, got {finals!r}.")
         if loss not in tuple(LOSSES):
             raise ValueError(f"loss: expected one of {', '.join(LOSSES)}, got {loss!r}.")
         if isinstance(held_back, bool) or not isinstance(held_back, (int, float)):
@@ -174,7 +179,7 @@ class Task:
             references=references,
             model_key=model_key,
             extra_args=extra_args,
-            identity=Identity(**{"latent_shape": tuple(x.shape[1:]), **identity}),
+            identity=_checked(Identity(**{"latent_shape": tuple(x.shape[1:]), **identity})),
         )
 
     @property
@@ -195,6 +200,11 @@ class Task:
             raise ValueError(f"sigmas: expected two or more, the first above 0, got {grid.sigmas}.")
         if any(after > here for here, after in zip(grid.sigmas, grid.sigmas[1:])):
             raise ValueError("sigmas: expected a falling grid to calibrate on, got a rising one.")
+        if grid.points[0].repeats(grid.points[-1]):
+            raise ValueError(
+                f"sigmas: expected one step or more that moves, got {grid.sigmas}, of which none "
+                "does."
+            )
         return grid
 
     def other_grids(self, grid: Grid) -> dict[str, tuple[float, ...]]:
@@ -211,9 +221,6 @@ class Task:
             and (sigmas[-1] == 0.0) == (last == 0.0)
         }
 
-    def plan(self, grid: Grid) -> list[Step]:
-        return make_plan(grid, self.schedule, self.settings)
-
     def point_model(self, model: Model, points: range, tally: Tally) -> PointModel:
         return PointModel(
             model,
@@ -224,6 +231,26 @@ class Task:
             chunk=self.chunk,
             tally=tally,
         )
+
+
+def check_cfg(cfg: Any) -> float:
+    """The guidance scale as a float.  Raises TypeError for no number, ValueError for one that is
+    not finite."""
+    if isinstance(cfg, bool) or not isinstance(cfg, numbers.Real):
+        raise TypeError(f"cfg: expected a number, got {cfg!r}.")
+    if not math.isfinite(cfg):
+        raise ValueError(f"cfg: expected a finite number, got {cfg!r}.")
+    return float(cfg)
+
+
+def _checked(identity: Identity) -> Identity:
+    """The identity, of which a file can be made.  Raises TypeError and ValueError."""
+    for name, value in vars(identity).items():
+        if name not in ("latent_shape", "seeds") and not isinstance(value, (str, type(None))):
+            raise TypeError(f"{name}: expected a text or None, got {value!r}.")
+    if not all(0 <= seed <= 2**64 for seed in identity.seeds):
+        raise ValueError(f"seeds: expected whole numbers from 0 to 2^64, got {identity.seeds}.")
+    return identity
 
 
 def _check_key(references: References | None, model_key: Hashable) -> None:

@@ -105,9 +105,8 @@ def _rms(errors: Sequence[float]) -> float:
 def describe_cpr(cpr: CPR) -> str:
     """What a regression covers and what it was fitted on."""
     lines = [
-        f"DC-Solver CPR: {cpr.steps_range[0]} to {cpr.steps_range[1]} steps, "
-        f"CFG {cpr.cfg_range[0]:g} to {cpr.cfg_range[1]:g}, "
-        f"fitted on {len(cpr.fitted)} calibrations"
+        f"DC-Solver CPR: {_span(cpr.steps_range)} steps, CFG {_span(cpr.cfg_range)}, "
+        f"fitted on {len(cpr.fitted)} calibration{'' if len(cpr.fitted) == 1 else 's'}"
     ]
     if cpr.warp is not None:
         lines.append("moves the steps of its schedule too; whole runs alone")
@@ -122,6 +121,11 @@ def describe_cpr(cpr: CPR) -> str:
         total = sum(sum(report.calls.values()) for report in reports)
         lines.append(f"cost: {total} model calls x images")
     return "\n".join(lines)
+
+
+def _span(ends: tuple[float, float]) -> str:
+    low, high = ends
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
 
 
 def describe(found: RatioSchedule | CPR) -> str:
@@ -142,7 +146,7 @@ def label_of(solver: str, corrector: bool | None = None) -> str:
 def base_of(found: ForSolver) -> str:
     """The solver that some ratios are compared with, for people: theirs without them, or where they
     were free to choose one, UniPC."""
-    if getattr(found, "quality", "") == "tournament":
+    if getattr(found, "chose_solver", False):
         return label_of("dc_solver")
     return plain_of(found)
 

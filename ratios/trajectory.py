@@ -77,6 +77,13 @@ class Trajectory:
     def _tensors(self) -> tuple[torch.Tensor, ...]:
         return (self.final, *self._states, *self._outputs)
 
+    def reaches(self, sigmas: Sequence[float]) -> bool:
+        """Whether none of these sigmas lies beyond its fine steps, on the way to an end that is
+        infinite in half-logSNR, where nothing tells what its states are."""
+        inner = [lam for lam in self._lams if math.isfinite(lam)]
+        lams = [lam for lam in map(self.schedule.half_logsnr, sigmas) if math.isfinite(lam)]
+        return all(inner[0] - _SAME < lam < inner[-1] + _SAME for lam in lams)
+
     def state(self, sigma: float) -> torch.Tensor:
         """The sketched states at a sigma of the way, (points, elements)."""
         return self._at(sigma, self._states)

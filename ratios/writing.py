@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import uuid
 from collections.abc import Iterator
@@ -40,6 +41,11 @@ def write_new(target: Path, content: bytes) -> Path:
                 _name(temporary, path)
                 return path
     raise FileExistsError(f"{target.name}: {_MOST_NUMBERS} files have this name and a number")
+
+
+def named(target: Path) -> Iterator[Path]:
+    """The files that :func:`write_new` has written for ``target``, as far as none is gone."""
+    return itertools.takewhile(os.path.lexists, _numbered(target))
 
 
 def move(old: Path, new: Path) -> None:

@@ -43,10 +43,10 @@ class Calls:
         denoised = call_model(self._model, given, sigma, self._extra_args)
         denoised = denoised.to(self.dtype)
         self.count += 1
-        if self._threshold is not None:
-            denoised = dynamic_threshold(denoised, self._threshold)
         if denoised.numel():
             self._seen.append((step, sigma, _all_finite(given), _all_finite(denoised)))
+        if self._threshold is not None:  # which would hide what is not finite
+            denoised = dynamic_threshold(denoised, self._threshold)
         return denoised
 
     def check_finite(

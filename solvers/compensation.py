@@ -22,9 +22,15 @@ def interpolation_weights(times: Sequence[float], rho: float) -> tuple[float, ..
     ``times`` are the outputs' times (or half-logSNRs), newest first, all different.  An output
     infinitely far away (the start of a flow grid in half-logSNR) has no weight, which is the
     limit of the formula; with ``K = 1`` the weights are ``rho`` and ``1 - rho`` at any distance.
+    Raises ValueError for times that are not different.
     """
     if len(times) == 2:
         return (rho, 1.0 - rho)
+    if len(set(times)) < len(times):
+        raise ValueError(
+            f"ratios: expected outputs at different times, got {tuple(times)}; the sigma_to_t of "
+            'the schedule must not round, or compensate with variable="lambda".'
+        )
     newest, before = times[0], times[1]
     nodes = [1.0, 0.0] + [(time - before) / (newest - before) for time in times[2:]]
     finite = [node for node in nodes if math.isfinite(node)]

@@ -147,11 +147,15 @@ def check_langevin(
         raise TypeError(f"langevin: expected Langevin(...), got {type(langevin).__name__}.")
     if not _whole(langevin.steps):
         raise ValueError(f"langevin: expected a whole number of steps, got {langevin.steps!r}.")
-    seeds = [langevin.seed] if isinstance(langevin.seed, int) else langevin.seed
+    one = isinstance(langevin.seed, int)
+    seeds = [langevin.seed] if one else langevin.seed
     if not isinstance(seeds, Sequence) or not all(map(_whole, seeds)):
         raise ValueError(f"langevin: expected a whole number for a seed, got {langevin.seed!r}.")
-    if len(seeds) not in (1, samples):
-        raise ValueError(f"langevin: expected 1 or {samples} seeds, got {len(seeds)}.")
+    if not one and len(seeds) != samples:
+        raise ValueError(
+            f"langevin: expected a seed for each of the samples, {samples} seeds, got "
+            f"{len(seeds)}; a number alone serves them all."
+        )
     if langevin.steps < 0 or not _positive(langevin.snr):
         raise ValueError(
             "langevin: expected 0 or more steps and a signal-to-noise ratio above 0, got "

@@ -50,7 +50,9 @@ def langevin_step(
 
     ``score = (signal * denoised - x) / sigma^2`` in the host's scaling.
     """
-    drawn = [torch.randn(x.shape[1:], generator=one, dtype=torch.float32) for one in noise]
+    drawn = [
+        torch.randn(x.shape[1:], generator=one, dtype=torch.float32, device="cpu") for one in noise
+    ]
     z = torch.stack(drawn).to(x.device, x.dtype)
     # The score times sigma: of order 1 at every sigma.
     score = (signal * denoised - x) / sigma

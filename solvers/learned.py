@@ -21,6 +21,8 @@ from .step import Settings, Step
 
 #: Steps whose outputs may be weighed anew: each keeps all outputs, and their weights grow squared.
 MOST_CHANGED = 64
+#: The powers of larger ones have no place in 32 bits.
+LARGEST_CHANGE = 1e6
 _ZERO_SUM = 1e-6
 
 
@@ -107,7 +109,7 @@ def learned_plan(
     if learned.changes is None:
         return [replace(step, sigma=told) for step, told in zip(plan, learned.inputs)]
     rows = plan_rows(plan, learned.steps)
-    rows[1:, 1:] += torch.tensor(learned.changes, dtype=torch.float64)
+    rows[1:, 1:] += torch.tensor(learned.changes, dtype=torch.float64, device="cpu")
     return rows_plan(rows, learned.sigmas, learned.inputs)
 
 
@@ -117,7 +119,7 @@ def plan_rows(plan: Sequence[Step], steps: int) -> torch.Tensor:
     Row ``k`` is the state at which call ``k`` is made, the last row the final state, in float64 on
     the CPU.  Steps from sigma 0 on make no call, and their rows are the final state too.
     """
-    basis = torch.eye(steps + 1, dtype=torch.float64)
+    basis = torch.eye(steps + 1, dtype=torch.float64, device="cpu")
     states: list[torch.Tensor] = []
 
     def output(state: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
@@ -186,6 +188,12 @@ def _checked(changes: Any, steps: int) -> tuple[tuple[float, ...], ...]:
             raise ValueError(
                 f"learned changes: expected 0 after the first {i + 1} of row {i}, whose step knows "
                 f"no later output, got {_short(row)}."
+            )
+        most = max(map(abs, row))
+        if most > LARGEST_CHANGE:
+            raise ValueError(
+                f"learned changes: expected numbers of {LARGEST_CHANGE:g} at most, got {most:g} in "
+                f"row {i}; those of a search are of order 1."
             )
         if abs(math.fsum(row)) > _ZERO_SUM:
             raise ValueError(

@@ -113,7 +113,9 @@ def sample(
         tolerance: what an adaptive solver aims for.
         report: receives the number of model calls, and of an adaptive run its steps, at the end.
         extra_args: keyword arguments for every model call.
-        callback: receives ``{"x", "i", "sigma", "sigma_hat", "denoised"}`` once a model call.
+        callback: receives ``{"x", "i", "sigma", "sigma_hat", "denoised"}`` once for each interval
+            of the grid, those from sigma 0 on too, and not for Langevin steps; of an adaptive
+            solver once a model call.
         disable: hides the console's progress bar; None hides it where there is no terminal.
 
     Returns:

@@ -97,6 +97,19 @@ def test_repeated_sigmas_and_trailing_zeros_keep_the_reference_fine(kind: str) -
         assert torch.tensor(result.report.losses).isfinite().all()
 
 
+@pytest.mark.parametrize("guard", ["check", "all"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_model_is_called_at_sigma_0(kind: str, guard: str) -> None:
+    """Where steps follow the first 0, as in a run over the same grid."""
+    model = Gaussian(kind)
+    found = calibrate(model, points(kind, 4), [*GRIDS[kind], 0.0, 0.0], schedule=schedule_of(kind),
+                      check=1, guard=guard)  # fmt: skip
+    assert 0.0 not in model.called_at and len(found.ratios) == 7
+    short = calibrate(Gaussian(kind), points(kind, 4), GRIDS[kind], schedule=schedule_of(kind),
+                      check=1, guard=guard)  # fmt: skip
+    assert found.ratios == (*short.ratios, 1.0, 1.0) and total(found) == total(short)
+
+
 def test_a_grid_that_ends_in_repeats_can_be_calibrated() -> None:
     sigmas = [*GRIDS["vp"][:-1], 0.6, 0.6]
     result = calibrate(Mixture(), points("vp", 2), sigmas, schedule=schedule_of("vp"))

@@ -33,6 +33,11 @@ def no_tensor(name: str) -> Callable[[Any, dict[str, np.ndarray]], None]:
     return lambda record, arrays: arrays.pop(name)
 
 
+def no_steps(record: Any, arrays: dict[str, np.ndarray]) -> None:
+    record["steps"] = 0
+    arrays |= {"ratios": np.ones(0), "sigmas": np.ones(1)}
+
+
 REFUSED: list[tuple[str, Any, str]] = [
     ("unknown field", put("extra", value=1), "unknown field 'extra'"),
     ("unknown in settings", put("settings", "eta", value=1), "unknown field 'eta'"),
@@ -91,6 +96,8 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("NaN", tensor("ratios", [1.0, 1.0, np.nan, 1.0]), "tensor 'ratios': expected finite"),
     ("infinity", tensor("sigmas", [np.inf, 3.0, 2.0, 1.0, 0.0]), "'sigmas': expected finite"),
     ("negative sigma", tensor("sigmas", [9.0, 3.0, 2.0, 1.0, -1.0]), "sigmas: expected"),
+    ("start", put("start", value=3.0), r"start: expected the first of the sigmas, 14.0, got 3.0"),
+    ("sigmas of no step", no_steps, "'sigmas': expected none with 0 steps, got one"),
     ("ratios length", tensor("ratios", np.ones(5)), r"'ratios': expected shape \(4,\)"),
     ("ratios rank", tensor("ratios", np.ones((4, 1))), r"got \(4, 1\)"),
     ("sigmas length", tensor("sigmas", np.ones(4)), r"'sigmas': expected shape \(5,\)"),
@@ -115,6 +122,12 @@ REFUSED_LEARNED: list[tuple[str, Any, str]] = [
     ("rising", tensor("learned.sigmas", [1.0, 2.0, 3.0, 4.0, 5.0]), "sigmas: expected falling"),
     ("ends", tensor("learned.sigmas", [9.0, 3.0, 2.0, 1.0, 0.0]), "learned: expected the first"),
     ("input 0", tensor("learned.inputs", [1.0, 1.0, 0.0, 1.0]), "inputs: expected sigmas above 0"),
+    ("input above", tensor("learned.inputs", [14.0, 14.1, 2.4, 0.7]), "to the .* 14, got 14.1"),
+    (
+        "change",
+        tensor("learned.changes", [[0] * 4, [1e9, -1e9, 0, 0], *np.zeros((2, 4))]),
+        "learned changes: expected numbers of 1e.06 at most, got 1e.09 in row 1",
+    ),
     ("missing in report", drop("report", "points"), "expected a field 'points'"),
     ("unknown in report", put("report", "score", value=1), "unknown field 'score'"),
     ("gain", put("report", "search_gain", value=0.0), "search_gain: expected a number above 0"),
@@ -127,6 +140,8 @@ REFUSED_CPR: list[tuple[str, Any, str]] = [
     ("range of one", put("cfg_range", value=[1.0]), "cfg_range: expected two numbers"),
     ("steps 0", put("steps_range", value=[0, 4]), "steps_range: expected a whole number"),
     ("ratio_range", put("ratio_range", value=[1.0, "x"]), "ratio_range: expected a number"),
+    ("ratio_range reversed", put("ratio_range", value=[2.0, 0.5]), "ratio_range: expected a lower"),
+    ("fitted start", put("fitted", 0, "start", value=3.0), "start: expected the first of the"),
     ("fitted", put("fitted", value=[1]), "fitted: expected an object"),
     ("fitted many", put("fitted", value=[{}] * 300), "fitted: expected a list of at most"),
     ("inside fitted", put("fitted", 0, "extra", value=1), "unknown field 'extra'"),

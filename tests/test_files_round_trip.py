@@ -75,7 +75,7 @@ def schedules(draw: st.DrawFn) -> RatioSchedule:
     sigmas = st.lists(positive, min_size=steps + 1, max_size=steps + 1).map(tuple)
     return RatioSchedule(
         ratios=tuple(draw(st.lists(ratio, min_size=steps, max_size=steps))),
-        sigmas=draw(st.one_of(st.none(), sigmas)),
+        sigmas=draw(st.one_of(st.none(), sigmas)) if steps else None,
         cfg=draw(st.one_of(st.none(), finite)),
         origin=draw(st.sampled_from(["calibrated", "predicted", "imported"])),
         identity=draw(identities),
@@ -93,7 +93,8 @@ def learned_schedules(draw: st.DrawFn) -> RatioSchedule:
     values = sorted(draw(many), reverse=True)
     own = (*values[: 2 * steps : 2], draw(st.sampled_from([0.0, values[-1]])))
     host = (own[0], *values[3 : 2 * steps + 1 : 2], own[-1])
-    inputs = tuple(draw(st.lists(inner, min_size=steps, max_size=steps)))
+    told = st.floats(min_value=1e-6, max_value=own[0])
+    inputs = tuple(draw(st.lists(told, min_size=steps, max_size=steps)))
     weights = st.lists(st.floats(-10.0, 10.0), min_size=steps, max_size=steps)
     changes = np.tril(draw(st.lists(weights, min_size=steps, max_size=steps)), -1)
     changes -= np.diag(changes.sum(axis=1))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from dc_solver.ratios import CPR, Identity, RatioFileError, RatioSchedule, Report, load, save
+from dc_solver.ratios.files import save_new, saved_before
 from ratio_files import REGRESSION, SCHEDULE
 from safetensors.numpy import save as tensors_to_bytes
 
@@ -53,6 +55,18 @@ def test_another_object_is_not_written(tmp_path: Path, obj: Any) -> None:
     assert names(tmp_path) == []
 
 
+def test_numbers_of_other_makes_are_saved_as_ours(tmp_path: Path) -> None:
+    found = RatioSchedule((np.float32(1.5),), cfg=np.float32(3.0))
+    assert load(save(found, tmp_path / "a.safetensors")) == found
+
+
+def test_what_json_has_no_word_for_is_refused_as_a_file(tmp_path: Path) -> None:
+    odd = RatioSchedule((1.0,), notes=(object(),))  # type: ignore[arg-type]
+    with pytest.raises(RatioFileError, match=r"^a\.safetensors: cannot be saved \(.*JSON"):
+        save(odd, tmp_path / "a.safetensors")
+    assert names(tmp_path) == []
+
+
 @pytest.mark.parametrize("existing", [False, True])
 @pytest.mark.parametrize("broken", ["replace", "fsync"])
 def test_a_failing_disk_leaves_things_as_they_were(
@@ -93,3 +107,27 @@ def test_what_is_saved_can_be_loaded_or_is_not_saved(tmp_path: Path) -> None:
             assert not path.exists()
         else:
             assert load(path) == obj
+
+
+@pytest.mark.parametrize("obj", [SCHEDULE, REGRESSION])
+def test_what_was_saved_before_is_found_whatever_its_reference_cost(
+    tmp_path: Path, obj: Any
+) -> None:
+    def again(found: Any) -> Any:
+        if isinstance(found, CPR):
+            return replace(found, fitted=tuple(map(again, found.fitted)))
+        report = found.report or Report()
+        return replace(found, report=replace(report, reference_calls=7, reused_reference=True))
+
+    def better(found: Any) -> Any:
+        if isinstance(found, CPR):
+            return replace(found, coefficients=(2.0, *found.coefficients[1:]))
+        return replace(found, report=replace(found.report or Report(), check_points=9))
+
+    path = tmp_path / "a.safetensors"
+    assert saved_before(obj, path) is None
+    path.write_bytes(b"of somebody else")
+    assert saved_before(obj, path) is None
+    second = save_new(again(obj), path)
+    assert second.name == "a_02.safetensors" and saved_before(obj, path) == second
+    assert saved_before(better(obj), path) is None

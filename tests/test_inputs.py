@@ -29,6 +29,7 @@ from dc_solver.solvers import (
     get_solver,
     sample,
 )
+from dc_solver.solvers.compensation import interpolation_weights
 from problems import Gaussian, schedule_of
 
 X = 5.0 * torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
@@ -107,6 +108,11 @@ BAD_SAMPLE: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "langevin half": ({"langevin": Langevin(0.5)}, ValueError, "langevin: expected a whole"),
     "langevin seed": ({"langevin": Langevin(seed=1.5)}, ValueError, "number for a seed, got 1.5"),
     "langevin seeds": ({"langevin": Langevin(seed=(1,) * 9)}, ValueError, "seeds, got 9"),
+    "langevin one seed": (
+        {"langevin": Langevin(seed=[5])},
+        ValueError,
+        "a seed for each of the samples, 3 seeds, got 1; a number alone",
+    ),
     "langevin no snr": ({"langevin": Langevin(1, None)}, ValueError, "above 0, got 1 and None"),
     "tolerance text": ({"tolerance": Tolerance(atol="a")}, ValueError, "atol above 0, got 'a'"),
     "tolerance NaN": (
@@ -334,7 +340,40 @@ BAD_CALIBRATE: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
         ValueError,
         'variable="t": expected a schedule with a model time.*"lambda"',
     ),
+    "still": ({"sigmas": [5.0, 5.0]}, ValueError, r"sigmas: .* that moves, got \(5\.0, 5\.0\)"),
+    "x NaN": ({"x": X * math.nan}, ValueError, "x: expected a finite latent to start from"),
+    "x infinite": (
+        {"x": torch.cat([X, X[:1] / 0.0]), "check": 1},
+        ValueError,
+        "x: expected a finite latent to start from",
+    ),
+    "cfg NaN": ({"cfg": math.nan}, ValueError, "cfg: expected a finite number, got nan"),
+    "cfg text": ({"cfg": "7"}, TypeError, "cfg: expected a number, got '7'"),
+    "finals": ({"finals": []}, TypeError, r"finals: expected a function of a Finals, got \[\]"),
+    "seeds": ({"seeds": [-1]}, ValueError, r"seeds: expected whole numbers from 0 .*got \(-1,\)"),
+    "scheduler": ({"scheduler": 5}, TypeError, "scheduler: expected a text or None, got 5"),
 }
+
+
+def test_times_that_are_rounded_are_refused() -> None:
+    """Compensation interpolates in them; with K = 1 it needs no more than the ratio."""
+    rounded = VPSchedule(lambda sigma: float(round(math.log(sigma))))
+    arguments: dict[str, Any] = {"schedule": rounded, "disable": True}
+    sigmas = [5.0, 2.0, 1.9, 1.8, 0.5, 0.0]
+    words = r"ratios: expected outputs at different times, got .*sigma_to_t of the schedule must no"
+    for ratios in ([1.0, 1.0, 1.2, 1.0, 1.0], [1.0, 1.0, 1.0, 1.2, 1.0]):
+        model = Gaussian()
+        with pytest.raises(ValueError, match=words):
+            sample(model, X, sigmas, ratios=ratios, **arguments)
+        with pytest.raises(ValueError, match=words):
+            calibrate(model, X, sigmas, schedule=rounded)
+        assert model.called_at == []
+        sample(model, X, sigmas, ratios=ratios, dc_order=1, **arguments)
+    weights = interpolation_weights((3.0, 2.5, 2.0), 1.2)
+    assert sum(weights) == pytest.approx(1.0)
+    for times in ((3.0, 2.0, 2.0), (3.0, 3.0, 2.0), (3.0, 2.0, 3.0)):
+        with pytest.raises(ValueError, match=words):
+            interpolation_weights(times, 1.2)
 
 
 @pytest.mark.parametrize("name", BAD_CALIBRATE)
@@ -369,6 +408,13 @@ BAD_GRID: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
         {"loss": None},
         ValueError,
         "loss: expected one of balanced, relative, mean, got None",
+    ),
+    "cfg NaN": ({"cfgs": [math.nan]}, ValueError, "cfg: expected a finite number, got nan"),
+    "cfg text": ({"cfgs": ["7"]}, TypeError, "cfg: expected a number, got '7'"),
+    "mixed": (
+        {"grids": [SIGMAS, [5.0, 0.0]], "quality": "schedule"},
+        ValueError,
+        r"grids: expected all of two steps or more that move, .* got \(5\.0, 0\.0\)",
     ),
 }
 

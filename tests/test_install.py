@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -65,3 +66,25 @@ def test_without_a_package_the_rest_works_and_the_message_names_it(package: str,
     command = [sys.executable, "-c", WITHOUT, package, str(ROOT / "tests")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout.startswith(told), done.stderr
+
+
+STOPPED = """
+import subprocess, sys
+sys.path.insert(0, sys.argv[1])
+import dev
+dev.stop_together()
+dev.run(sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(60)")
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there a signal ends nothing gently")
+def test_what_dev_runs_ends_with_it() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", STOPPED, str(ROOT)], stdout=subprocess.PIPE, text=True
+    ) as command:
+        assert command.stdout is not None
+        inner = int(command.stdout.readline())
+        command.terminate()
+        assert command.wait(timeout=30) == 143
+    with pytest.raises(ProcessLookupError):
+        os.kill(inner, 0)

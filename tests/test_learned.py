@@ -277,6 +277,7 @@ def test_numbers_are_kept_as_floats_and_the_inputs_are_the_sigmas() -> None:
         (((4.0, 2.0, 0.0), (), ((0.0,), (0.0, 0.0))), r"2 rows of 2, got 2 of \[1, 2\]"),
         (((4.0, 2.0, 0.0), (), ((0.1, -0.1), (0.0, 0.0))), "0 after the first 1 of row 0"),
         (((4.0, 2.0, 0.0), (), ((0.0, 0.0), (0.1, 0.0))), "sum to 0, got 0.1 for row 1"),
+        (((4.0, 2.0, 0.0), (), ((0.0, 0.0), (1e300, -1e300))), "of 1e.06 at most, got 1e.30"),
         (((4.0, 2.0, 0.0), (), ((0.0, 0.0), (math.nan, 0.0))), "changes: expected finite"),
         ((tuple(range(65, -1, -1)), (), ((0.0,) * 65,) * 65), "at most 64 steps, got 65"),
     ],

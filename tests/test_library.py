@@ -1,11 +1,14 @@
-"""Names in the library stay inside its folder."""
+"""Names in the library stay inside its folder, and what is in it is read by several threads."""
 
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from dc_solver.ratios.library import path_in, usable_name
+from dc_solver.ratios import RatioSchedule, save
+from dc_solver.ratios.library import Library, path_in, usable_name
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,9 +49,33 @@ def test_no_name_leaves_the_folder(name: str) -> None:
         ("..", "calibration"),
         ("  ", "calibration"),
         ("con.txt", "_con.txt"),
+        ("con." + "a" * 116, "_con." + "a" * 115),
+        ("con" + " " * 130 + "b", "_con"),
         ("\u00e9" * 200, "\u00e9" * 60),
     ],
 )
 def test_any_name_becomes_one_that_a_file_can_have(tmp_path: Path, name: str, file: str) -> None:
     assert usable_name(name) == file
     assert path_in(tmp_path, usable_name(name)).parent == tmp_path
+
+
+def test_several_threads_read_one_library(tmp_path: Path) -> None:
+    """Each lists other files, so that what one has read is gone for the next."""
+    names = [f"{k}.safetensors" for k in range(6)]
+    for k, name in enumerate(names):
+        save(RatioSchedule((1.0, 1.0, 1.0 + k / 10)), tmp_path / name)
+    shelf = Library()
+
+    def lists(first: int) -> None:
+        for k in range(60):
+            some = [(name, tmp_path / name) for name in names[(first + k) % 6 :]]
+            found, broken = shelf.entries(some)
+            assert {name for name, _ in found} == {name for name, _ in some} and not broken
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lists, range(4)))
+    finally:
+        sys.setswitchinterval(before)

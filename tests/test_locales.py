@@ -81,7 +81,8 @@ def test_there_are_the_same_files_for_every_language() -> None:
     }
     assert files.keys() == set(LANGUAGES)
     assert files["en"] == {"nodeDefs.json"}
-    assert files["zh"] == files["ja"] == {"nodeDefs.json", "main.json"}
+    named = {"nodeDefs.json", "main.json", "commands.json", "settings.json"}
+    assert files["zh"] == files["ja"] == named
     assert list(read("en")) == NODES
     pages = {file.relative_to(DOCS).as_posix() for file in DOCS.rglob("*.md")}
     names = [(f"{node}.md", *(f"{node}/{other}.md" for other in TRANSLATED)) for node in NODES]
@@ -116,6 +117,16 @@ def test_every_sentence_of_the_front_end_is_translated(language: str) -> None:
     for sentence, translation in translated.items():
         assert placeholders(translation) == placeholders(sentence)
         assert re.search(r"[^\x00-\xff]", translation), "not translated"
+
+
+@pytest.mark.parametrize("language", TRANSLATED)
+def test_every_command_and_setting_is_translated(language: str) -> None:
+    script = (DOCS.parent / "panel.js").read_text(encoding="utf-8")
+    ids = {text.replace(".", "_") for text in re.findall(r'"(DCSolver\.\w+)"', script)}
+    assert len(ids) == 2
+    found = {**read(language, "commands.json"), **read(language, "settings.json")}
+    assert set(found) == ids
+    assert all(re.search(r"[^\x00-\xff]", text) for _, text in texts(found)), "not translated"
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

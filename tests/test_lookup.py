@@ -249,6 +249,14 @@ def test_learned_steps_serve_whole_runs_over_either_grid() -> None:
         assert look(found, run(tuple(s * 1.02 for s in sigmas))).ratios is None, "1% and no more"
 
 
+def test_learned_steps_that_do_not_fit_between_the_ends_are_not_taken() -> None:
+    host = grid(5)
+    own = (host[0], 0.995 * host[0], *host[2:])
+    found = replace(calibration(), learned=LearnedSteps(own), quality="full")
+    assert look(found, run(host)).source == "file"
+    assert look(found, run((0.993 * host[0], *host[1:]))).ratios is None
+
+
 def test_learned_steps_leave_a_part_of_their_grid_to_others() -> None:
     tail = run(grid(10)[4:])
     library = [("steps", with_gain(learned(10), 0.2)), ("ratios", with_gain(calibration(10), 0.9))]
@@ -299,3 +307,29 @@ def test_of_two_regressions_the_one_with_the_lower_error_comes_first() -> None:
 
     library = [("newest", fitted(0.8)), ("better", fitted(0.4))]
     assert choose(library, run(grid(6), 4.0)).source == "better"
+
+
+def tournament(verdict: str, gain: float, **settings: Any) -> RatioSchedule:
+    report = Report(check_points=1, errors=(gain,), errors_plain=(1.0,), verdict=verdict)
+    return replace(
+        calibration(), ratios=(1.0,) * 5, quality="tournament", report=report, **settings
+    )
+
+
+def test_a_solver_that_won_alone_comes_before_ratios_that_gain_less() -> None:
+    library = [
+        ("paper", with_gain(calibration(), 0.98)),
+        ("tournament", tournament("better", 0.5, solver="dpmpp_2m")),
+    ]
+    assert choose(library, run(grid(5))).source == "tournament"
+
+
+def test_a_tournament_that_failed_chose_no_solver() -> None:
+    """Its settings are those that it was asked with."""
+    third = replace(run(grid(5)), solver={**run(()).solver, "order": 3})
+    failed = tournament("not better", 1.3, order=3)
+    assert look(failed, run(grid(5))).ratios is None
+    assert look(failed, third).source == "file"
+    for verdict in ("better", "unchecked"):
+        assert look(tournament(verdict, 0.9, order=3), run(grid(5))).source == "file"
+    assert look(tournament("not better", 1.3), run(grid(5))).source == "file"

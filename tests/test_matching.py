@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from dc_solver.ratios import Identity, RatioSchedule, Report
 from dc_solver.ratios.matching import carry_over
@@ -89,3 +91,47 @@ def test_learned_steps_do_not_serve_a_part_nor_another_grid(grid: tuple[float, .
         f"on simple, and the sigmas of this run of {steps} are others; for image to image use a "
         "calibration of quality paper or ratios+; sampling as plain UniPC"
     )
+
+
+def karras(steps: int) -> tuple[float, ...]:
+    first, last = 14.6 ** (1 / 7), 0.03 ** (1 / 7)
+    return (*((first + (last - first) * k / (steps - 1)) ** 7 for k in range(steps)), 0.0)
+
+
+@pytest.mark.parametrize("steps", [60, 100, 150])
+def test_of_close_steps_the_nearest_gives_its_ratio(steps: int) -> None:
+    """On a fine grid neighbours are within 5% of each other."""
+    fine = karras(steps)
+    ratios = tuple(1.0 if k < 2 else 1.0 + 0.001 * k for k in range(steps))
+    found = RatioSchedule(ratios, sigmas=fine, cfg=7.0)
+    tail = carry_over(found, [1.004 * sigma for sigma in fine[5:]], VPSchedule())
+    assert tail.ratios == (1.0, 1.0, *ratios[7:])
+    middle = carry_over(found, fine[5:-5], VPSchedule())
+    assert middle.ratios == (1.0, 1.0, *ratios[7:-5])
+    # No part of it: one step is another's.
+    other = carry_over(found, (*fine[5:20], *fine[30:]), VPSchedule())
+    assert other.ratios == (1.0, 1.0, *ratios[7:19], 1.0, *ratios[30:])
+
+
+@pytest.mark.parametrize(
+    ("own", "grid"),
+    [
+        ((14.6, 14.2, 5.0, 2.0, 0.5, 0.0), (14.0, 5.0, 2.3, 1.16, 0.57, 0.0)),
+        ((14.6, 14.2, 5.0, 2.0, 0.5, 0.0), (14.0, 13.8, 5.0, 2.0, 0.5, 0.0)),
+    ],
+)
+def test_learned_steps_that_do_not_fit_between_the_ends_run_plain(
+    own: tuple[float, ...], grid: tuple[float, ...]
+) -> None:
+    found = carry_over(replace(LEARNED, learned=LearnedSteps(own)), grid, VPSchedule())
+    assert not found.moves_steps and found.sigmas == grid
+    assert found.notes[-1] == (
+        "the learned steps do not fit between the ends of this run; sampling as plain UniPC"
+    )
+
+
+def test_learned_steps_at_sigmas_that_a_model_lacks_run_plain() -> None:
+    steps = LearnedSteps((5.0, 3.0, 0.5, 0.0), (5.0, 3.0, 0.5))
+    found = RatioSchedule((1.0,) * 3, sigmas=(5.0, 0.9, 0.5, 0.0), learned=steps)
+    over = carry_over(found, (1.0, 0.9, 0.5, 0.0), FlowSchedule())
+    assert not over.moves_steps and "do not fit" in over.notes[-1]

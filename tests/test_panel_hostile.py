@@ -12,6 +12,7 @@ import pytest
 from dc_solver import ratios
 from dc_solver.ratios import CPR, Identity, RatioSchedule
 from dc_solver.web.panel import shelf, views
+from dc_solver.web.panel.cards import reports
 from dc_solver.web.panel.desk import Desk, Seen
 from dc_solver.web.panel.shelf import Shelf
 from dc_solver.web.panel.words import safe
@@ -57,6 +58,8 @@ def test_names_that_no_page_can_show_are_listed_all_the_same(folder: Path) -> No
     assert len({entry.name for entry in entries}) == 4
     json.dumps([entry.label for entry in entries]).encode("utf-8")
     assert all(entry.label.count("\n") == 1 for entry in entries)
+    cards = reports(entries).encode("utf-8")
+    assert cards.count(b"download=") == 4
 
 
 @given(

@@ -114,6 +114,20 @@ def test_thresholding_by_its_definition() -> None:
     assert torch.equal(got[0], x[0])
 
 
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_thresholding_hides_nothing_that_is_not_finite(value: float) -> None:
+    """A few such pixels lie above the quantile, and would come out as the largest."""
+
+    def broken(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        denoised = torch.zeros_like(x)
+        denoised[0, 0] = value
+        return denoised
+
+    with pytest.raises(ValueError, match="model: expected finite outputs, got NaN or infinity in"):
+        sample(broken, torch.randn(2, 64), [12.0, 2.0, 0.0], schedule=VPSchedule(), disable=True,
+               threshold=0.9)  # fmt: skip
+
+
 def test_thresholding_acts_on_every_output() -> None:
     """A model that burns out is held in range at every step, and so is the result."""
 

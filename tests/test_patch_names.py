@@ -11,11 +11,20 @@ import torch
 from dc_solver.ratios.patch_names import name_of, remembers
 
 
-def rescale(multiplier: float, mode: str = "all") -> Callable[[Any], Any]:
+def rescale(multiplier: float, mode: Any = "all") -> Callable[[Any], Any]:
     """A patch as most packs write it: a closure over the node's widgets."""
 
     def patch(args: Any) -> Any:
         return args * multiplier if mode == "all" else args
+
+    return patch
+
+
+def bound(scale: float, mode: str) -> Callable[[Any], Any]:
+    """The settings as defaults, as others write it."""
+
+    def patch(args: Any, scale: float = scale, *, mode: str = mode) -> Any:
+        return args * scale if mode == "all" else args
 
     return patch
 
@@ -53,6 +62,11 @@ def counting(scale: float) -> Callable[[Any], Any]:
         (Guidance(3.0, [7]).patched, "Guidance 3 7"),
         (Guidance(3.0, [7], torch.ones(3)), "Guidance 3 7"),
         (len, "len"),
+        (bound(0.7, "half"), "bound 0.7 half"),
+        (rescale, "rescale"),
+        (rescale(0.7, ["b", "a"]), "rescale b/a 0.7"),
+        (rescale(0.7, {"output", "input", "middle"}), "rescale input/middle/output 0.7"),
+        (rescale(0.7, frozenset((9, 1, 2))), "rescale 1/2/9 0.7"),
     ],
 )
 def test_a_patch_is_named_by_where_it_comes_from_and_its_settings(patch: Any, name: str) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from dc_solver.ratios import QUALITIES, RatioSchedule, Report, calibrate, calibrate_grid
+from dc_solver.ratios.chosen import record
 from dc_solver.ratios.families import RatioFamily, StepFamily, WarpFamily, plain_course
 from dc_solver.ratios.greedy import LOSSES
 from dc_solver.ratios.least_squares import fit
+from dc_solver.ratios.lookup import Choice
 from dc_solver.ratios.qualities import SEARCHES
 from dc_solver.ratios.reference import reference_sigmas
 from dc_solver.ratios.refine import jacobian_calls, refine
@@ -345,6 +348,22 @@ def test_the_last_ratio_is_held_back_as_far_as_that_costs_nothing(
     last = found.ratios[len(GRIDS[kind]) - 2]
     assert last == pytest.approx(best, abs=0.006)
     assert (last < 0.955 * asked) == (loss == "mean")
+
+
+def test_a_solver_that_wins_alone_is_kept() -> None:
+    """Three steps know too few outputs for a ratio of K = 3: the solver is all that was chosen."""
+    found = calibrate(
+        Mixture(), points("vp", 8), (12.0, 3.0, 0.6, 0.0), schedule=schedule_of("vp"), check=3,
+        quality="tournament", dc_order=3,
+    )  # fmt: skip
+    assert found.solver != "dc_solver" and not found.compensates and not found.moves_steps
+    report = found.report
+    assert report is not None and report.verdict == "better" and report.gain is not None
+    assert found.active and found.gain == report.gain < 0.95
+    saved = record(Choice(found, "file"))
+    assert saved["quality"] == "tournament" and saved["solver"] == found.solver
+    part = replace(found, report=None)
+    assert not part.active, "of a part of its steps, or of others, nothing is known"
 
 
 def test_a_tournaments_gain_is_named_against_the_solver_that_it_was_measured_against() -> None:

@@ -124,8 +124,11 @@ def test_a_finer_student_goes_on_from_what_is_known(kind: str) -> None:
 
 @pytest.mark.parametrize(
     ("before", "steps", "after"),
-    [(28, 6, 28), (28, 8, 45), (51, 10, 51), (39, 10, 112), (112, 5, 112)],
-)
+    [
+        (28, 6, 28), (28, 8, 45), (51, 10, 51), (39, 10, 112), (112, 5, 112),
+        (163, 39, 224), (230, 60, 336), (251, 60, 336), (252, 60, 252),
+    ],
+)  # fmt: skip
 def test_what_is_known_serves_runs_of_not_many_more_steps(
     before: int, steps: int, after: int
 ) -> None:
@@ -172,6 +175,18 @@ def test_a_grid_shares_with_calibrations_of_its_scales() -> None:
         assert reference_work(found) == found.steps * PROBES
     other = calibrate_grid(models.__getitem__, x, grids=[SIX["vp"]], cfgs=[2.0, 1.0], **common)
     assert [reference_work(found) for found in other] == [20, 20]
+
+
+@pytest.mark.parametrize(("kind", "beside"), [("vp", 1e-5), ("flow", 1e-5), ("flow", 1.0 - 1e-5)])
+def test_a_grid_beyond_the_fine_steps_has_a_reference_of_its_own(kind: str, beside: float) -> None:
+    """Next to an end that is infinite in half-logSNR, where a polynomial would run away."""
+    references = References()
+    run(references, kind)
+    sigmas = sorted([*SIX[kind], beside], reverse=True)
+    found, alone = run(references, kind, sigmas=sigmas), run(None, kind, sigmas=sigmas)
+    assert found.report is not None and not found.report.reused_reference
+    assert found.ratios == alone.ratios and found.report == alone.report
+    assert reference_work(run(references, kind)) == 5 * PROBES, "and it serves the others too"
 
 
 # What does not

@@ -9,7 +9,8 @@ import pytest
 import torch
 from dc_solver.demo import emoji, grids
 from dc_solver.ratios import QUALITIES, RatioSchedule, calibrate, save
-from dc_solver.solvers import SOLVERS, sample
+from dc_solver.solvers import SOLVERS, Langevin, LearnedSteps, sample
+from problems import schedule_of
 
 POINTS = emoji.points(range(6))
 
@@ -59,3 +60,41 @@ def test_a_calibration_by_parts_finds_the_same(kind: str) -> None:
     assert parts.ratios == pytest.approx(whole.ratios, abs=1e-4)
     assert whole.report is not None and parts.report is not None
     assert parts.report.errors == pytest.approx(whole.report.errors, rel=1e-4)
+
+
+SIGMAS = (12.0, 6.0, 3.0, 1.4, 0.6, 0.0)
+LEARNED = LearnedSteps(SIGMAS, (), ((0.0,) * 5, (0.1, -0.1, 0.0, 0.0, 0.0), *[(0.0,) * 5] * 3))
+
+
+def bent(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+    """A model that makes no tensor of its own."""
+    s = sigma.to(x.dtype).view(-1, 1)
+    return torch.tanh(2.0 * x / (1.0 + s * s))
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {}, {"ratios": [1.0, 1.0, 1.1, 0.9, 1.2]}, {"solver": "deis_tab", "order": 3},
+        {"langevin": Langevin(2)}, {"threshold": 0.9}, {"solver": "dpm_12"},
+        {"ratios": RatioSchedule((1.0,) * 5, sigmas=SIGMAS, learned=LEARNED)},
+    ],
+    ids=lambda how: next(iter(how), "plain"),
+)  # fmt: skip
+def test_sampling_asks_for_no_default_device(how: dict[str, Any]) -> None:
+    x = SIGMAS[0] * torch.randn(4, 24, generator=torch.Generator().manual_seed(0))
+    arguments: dict[str, Any] = {"schedule": schedule_of("vp"), "disable": True, **how}
+    expected = sample(bent, x, SIGMAS, **arguments)
+    with torch.device("meta"):
+        assert torch.equal(sample(bent, x, SIGMAS, **arguments), expected)
+
+
+@pytest.mark.parametrize("quality", QUALITIES)
+def test_calibration_asks_for_no_default_device(quality: str) -> None:
+    x = SIGMAS[0] * torch.randn(4, 20_000, generator=torch.Generator().manual_seed(0))
+    arguments: dict[str, Any] = {
+        "schedule": schedule_of("vp"), "check": 1, "guard": "all", "quality": quality,
+    }  # fmt: skip
+    expected = calibrate(bent, x, SIGMAS, **arguments)
+    with torch.device("meta"):
+        assert calibrate(bent, x, SIGMAS, **arguments) == expected

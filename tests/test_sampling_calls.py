@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from dc_solver.solvers import SOLVERS, RunReport
+from dc_solver.solvers import SOLVERS, Langevin, RunReport
 from problems import Gaussian
 from runs import FIXED, GRIDS, KINDS, MULTISTEP, even_grid, run, start, with_ratios
 
@@ -91,3 +91,16 @@ def test_callback_after_sigma_zero_shows_the_result() -> None:
     assert [info["i"] for info in infos] == [0, 1]
     assert torch.equal(infos[1]["denoised"], result)
     assert float(infos[1]["sigma"]) == 0.0
+
+
+def test_callbacks_come_once_an_interval_of_an_adaptive_solver_once_a_call() -> None:
+    def counted(sigmas: list[float], **how: Any) -> tuple[int, int]:
+        model, infos = Gaussian(), list[dict[str, Any]]()
+        run("vp", model, start("vp"), sigmas, callback=infos.append, **how)
+        return len(model.called_at), len(infos)
+
+    assert counted([12.0, 3.0, 0.6, 0.0]) == (3, 3)
+    assert counted([12.0, 3.0, 0.6, 0.0, 0.0]) == (3, 4)
+    assert counted([12.0, 3.0, 0.6, 0.0], langevin=Langevin(2)) == (7, 3)
+    calls, infos = counted([12.0, 3.0, 0.6, 0.0], solver="dpm_12")
+    assert calls == infos

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -92,12 +94,36 @@ def test_what_a_solver_cannot_do_is_told(fields: Any, why: str, runs: Any) -> No
 
 @pytest.mark.parametrize(
     "bad",
-    [{"rtol": None}, {"rtol": 0}, {"max_calls": 2}, {"threshold": 2}, {"langevin_snr": 0,
-     "langevin_steps": 1}, {"langevin_steps": -1}, {"atol": float("inf")}, {"solver": "euler"}],
+    [*({"solver": "dpm_12", **own} for own in (
+        {"rtol": None}, {"rtol": 0}, {"max_calls": 2}, {"atol": float("inf")})),
+     {"threshold": 2}, {"threshold": None}, {"langevin_snr": 0, "langevin_steps": 1},
+     {"langevin_snr": None, "langevin_steps": 1}, {"langevin_steps": -1}, {"solver": "euler"}],
 )  # fmt: skip
 def test_numbers_that_no_run_could_have_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="expected"):
         adapter("asked").asked_in("Automatic", **bad)
+
+
+def test_fields_that_the_run_does_not_use_may_be_empty() -> None:
+    empty = dict.fromkeys(("rtol", "atol", "max_calls", "langevin_snr"))
+    asked = adapter("asked")
+    assert asked.asked_in("Off", **empty) == asked.asked_in("Off")
+
+
+@pytest.mark.parametrize(("choice", "off"), [("Off", True), ("Automatic", False)])
+def test_off_stays_off_where_another_field_is_wrong(
+    choice: str, off: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("gradio")
+    refresh = SimpleNamespace(create_refresh_button=print)
+    monkeypatch.setitem(sys.modules, "modules.ui_common", refresh)
+    monkeypatch.setattr(sys.modules["modules"], "scripts", None, raising=False)
+    p = host.Processing()
+    script = adapter("accordion").make(object)()
+    script.process(p, choice, "", "many")
+    assert adapter("asked").asked_of(p).off is off
+    (comment,) = p.comments
+    assert ("plain UniPC" if off else "the library is looked in") in comment
 
 
 @pytest.mark.parametrize(

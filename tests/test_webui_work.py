@@ -74,31 +74,35 @@ def test_a_job_of_good_fields() -> None:
     assert made.prompts == ("a fox", "a hen") and made.points == 13
     assert made.steps == (5, 8) and made.cfgs == (1.0, 4.0)
     assert (made.width, made.height) == (512, 512)
-    assert name.endswith("5-8 steps CFG 1-4") or len(name.encode()) <= 120
+    assert name == "", "none was asked for"
+    named = work().name_of(made)
+    assert named.endswith("5-8 steps CFG 1-4") or len(named.encode()) <= 120
 
 
 def test_a_job_of_another_solver(webui: dict[str, Any]) -> None:
     webui["modules.shared"].sd_model.sd_checkpoint_info.model_name = "model"
-    made, name = job(solver="ddim", corrector="on")
+    made, _ = job(solver="ddim", corrector="on")
     assert made.solver == "ddim" and made.corrector is True
-    assert name == "model ddim with UniC 8 steps CFG 7"
-    assert job()[0].solver == "dc_solver" and job()[0].corrector is None
-    assert job()[1] == "model 8 steps CFG 7"
+    assert work().name_of(made) == "model ddim with UniC 8 steps CFG 7"
+    made, _ = job()
+    assert made.solver == "dc_solver" and made.corrector is None
+    assert work().name_of(made) == "model 8 steps CFG 7"
 
 
 @pytest.mark.parametrize("quality", QUALITIES)
 def test_a_job_of_a_quality(webui: dict[str, Any], quality: str) -> None:
     webui["modules.shared"].sd_model.sd_checkpoint_info.model_name = "model"
-    made, name = job(quality=quality)
+    made, _ = job(quality=quality)
     assert made.quality == quality and made.reference_calls is None
-    assert name == f"model{'' if quality == 'paper' else f' {quality}'} 8 steps CFG 7"
+    own = "" if quality == "paper" else f" {quality}"
+    assert work().name_of(made) == f"model{own} 8 steps CFG 7"
 
 
 def test_any_model_name_makes_a_file_name(tmp_path: Path) -> None:
     from dc_solver.ratios.library import path_in
 
-    _, name = job()
-    assert path_in(tmp_path, name).parent == tmp_path
+    made, _ = job()
+    assert path_in(tmp_path, work().name_of(made)).parent == tmp_path
     _, named = job(name="../a:b")
     assert path_in(tmp_path, named).name == "_a_b.safetensors"
 
@@ -269,6 +273,27 @@ def test_several_settings_beyond_paper_are_files_of_their_own(
         assert isinstance(one, RatioSchedule)
         assert file.endswith(f" {one.steps} steps CFG {one.cfg:g}.safetensors")
         assert len(file.encode()) <= 120 + len(".safetensors")
+
+
+@pytest.mark.parametrize("steps", ["5", "5 6"])
+def test_a_file_is_named_after_the_model_that_the_host_loads_for_it(
+    tmp_path: Path, webui: dict[str, Any], schedulers: None, steps: str
+) -> None:
+    """The hosts load a chosen checkpoint when they first make something with it."""
+    processing = webui["modules.processing"]
+    inner = processing.process_images
+
+    def process_images(p: Any) -> None:
+        webui["modules.shared"].sd_model.sd_checkpoint_info = SimpleNamespace(model_name="new")
+        inner(p)
+
+    processing.process_images = process_images
+    model = host.forge_model()
+    model.sd_checkpoint_info = SimpleNamespace(model_name="before")
+    more = {"steps": steps, "seeds": 2, "check_seeds": 1, "quality": "tournament"}
+    done = calibrated(tmp_path, webui, model, **more)
+    expected = {f"new tournament {n} steps CFG 7.safetensors" for n in steps.split()}
+    assert set(done.files) == expected
 
 
 def test_several_settings_at_paper_are_a_cpr(tmp_path: Path, webui: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from modules.ui_common import create_refresh_button
 
 from ...solvers import SOLVERS, Langevin, Tolerance
 from . import infotext, library
-from .asked import AUTOMATIC, OFF, TYPED, ask, asked_in
+from .asked import AUTOMATIC, OFF, TYPED, Asked, ask, asked_in
 from .typed import CORRECTOR, LOWER_ORDER
 
 log = logging.getLogger("dc_solver")
@@ -47,7 +47,10 @@ def make(base: type) -> type:
                 ask(p, asked_in(*values))
             except (KeyError, TypeError, ValueError) as error:
                 log.warning("DC-Solver: %s", error)
-                p.comment(f"DC-Solver: {error}; the library is looked in instead.")
+                off = values[:1] == (OFF,)
+                ask(p, Asked(off=off))
+                instead = "it runs as plain UniPC" if off else "the library is looked in"
+                p.comment(f"DC-Solver: {error}; {instead} instead.")
 
     return DCSolverScript
 

@@ -100,8 +100,14 @@ def asked_in(
     for numbers that no run could have.
     """
     words = {word.strip() for word in more.split(",")} if choice == TYPED else set()
+    entry = get_solver(solver)
+    # A field that the run does not use may be empty.
+    if entry.kind != "adaptive":
+        rtol, atol, max_calls = Tolerance.rtol, Tolerance.atol, Tolerance.max_calls
+    if langevin_steps == 0:
+        langevin_snr = Langevin.snr
     asked = Asked(
-        solver=get_solver(solver).name,
+        solver=entry.name,
         order=int(order),
         dc_order=int(dc_order),
         variant=variant,

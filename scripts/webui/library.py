@@ -25,10 +25,23 @@ def folder() -> Path:
 
 
 def names() -> list[str]:
-    """The files of the library, in its subfolders too, by their names from the folder on."""
+    """The files of the library, in its subfolders too, by their names from the folder on.
+
+    Without those whose name is no text, such as one unpacked in another locale: the page of the
+    host could not be sent with it.
+    """
     root = folder()
     found = (path for path in root.rglob(f"*{SUFFIX}") if path.is_file())
-    return sorted((path.relative_to(root).as_posix() for path in found), key=str.lower)
+    names = (path.relative_to(root).as_posix() for path in found)
+    return sorted((name for name in names if _is_text(name)), key=str.lower)
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def load(name: str) -> RatioSchedule | CPR:

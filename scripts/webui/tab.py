@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import inspect
 import threading
 import time
 from collections.abc import Iterator
@@ -52,7 +53,11 @@ _starting = threading.Lock()
 
 
 def start(*values: Any) -> Iterator[tuple[Any, ...]]:
-    """Calibrate, telling where it is: a bar, the report and the curves."""
+    """Calibrate, telling where it is: a bar, the report and the curves.
+
+    One that runs already, which another page has begun or this one before it was loaded again, is
+    followed in place of a second one.
+    """
     try:
         job, name = job_of(*values)
         work = Work(job, name)
@@ -64,11 +69,10 @@ def start(*values: Any) -> Iterator[tuple[Any, ...]]:
         if free:
             _current[:] = [work]
             work.thread.start()
-    if not free:
-        yield _bar(0.0, "a calibration is running already"), "", gr.update()
-        return
+        work = _current[0]
+    said = "" if free else "running already, this is not begun: "
     while work.thread.is_alive():
-        yield _bar(work.done / max(work.total, 1), work.told()), "", gr.update()
+        yield _bar(work.done / max(work.total, 1), f"{said}{work.told()}"), "", gr.update()
         time.sleep(_EVERY)
     share = 1.0 if work.result else 0.0
     report, figure = "", gr.update()
@@ -94,6 +98,13 @@ def _bar(share: float, text: str) -> str:
         'background:var(--color-accent)"></div>'
         f'<span style="position:relative">{html.escape(text)}</span></div>'
     )
+
+
+def _at_once() -> dict[str, Any]:
+    """That a second page is told that one runs: gradio 4 and later let it wait for the end of that,
+    and gradio 3 does not know how to be told."""
+    known = inspect.signature(gr.Blocks.queue).parameters  # Forge hides those of a click
+    return {"concurrency_limit": None} if "default_concurrency_limit" in known else {}
 
 
 def _calibrate_page() -> None:
@@ -168,5 +179,5 @@ def _calibrate_page() -> None:
         curves = gr.Plot(show_label=False)
     fields = [prompts, negative, steps, cfgs, scheduler, width, height, first, seeds, check, batch,
               name, solver, corrector, quality]  # fmt: skip
-    go.click(start, fields, [bar, report, curves], show_progress=False)
+    go.click(start, fields, [bar, report, curves], show_progress=False, **_at_once())
     halt.click(stop, None, None)

@@ -11,7 +11,7 @@ from typing import Any
 from modules import call_queue, shared
 
 from ...ratios import CPR, CPR_QUALITIES, QUALITIES, RatioSchedule, fit_cpr
-from ...ratios.files import save_new
+from ...ratios.files import save_new, saved_before
 from ...ratios.library import LONGEST, path_in, usable_name
 from ...ratios.text import duration
 from ...solvers import get_solver
@@ -23,11 +23,14 @@ log = logging.getLogger("dc_solver")
 
 
 class Work:
-    """One calibration on a thread of its own, and what is known of it."""
+    """One calibration on a thread of its own, and what is known of it.
+
+    ``name`` is that of its file; empty for :func:`name_of` the job, once its model is loaded.
+    """
 
     def __init__(self, job: Job, name: str) -> None:
         self.job = job
-        self.path = path_in(library.folder(), name)
+        self.name = name
         self.stop = False
         self.done, self.total = 0, 0
         self.first = 0
@@ -61,23 +64,25 @@ class Work:
                 self._save_each(found)
                 return
             result = found[0] if len(found) == 1 else fit_cpr(found)
-            self.path = save_new(result, self.path)
+            path = path_in(library.folder(), self.name or name_of(self.job))
+            there = saved_before(result, path)
+            path = there or save_new(result, path)
             self.result = [result]
-            self.message = f"saved as {self.path.name}; the next image uses it"
+            saved = f"saved as {path.name}" if there is None else f"{path.name} is the same already"
+            self.message = f"{saved}; the next image uses it"
         except Exception as error:
             log.exception("DC-Solver: the calibration failed")
             self.message = f"failed: {error}"
 
     def _save_each(self, found: list[RatioSchedule]) -> None:
         """Files of their own: what was learned for one setting says nothing of those between."""
-        named = self.path.stem != usable_name(_name_of(self.job))
-        names = []
+        folder, names = library.folder(), []
         for one in found:
             cell = replace(self.job, steps=(one.steps,), cfgs=(one.cfg or 0.0,))
-            name = _name_of(cell)
-            if named:
-                name = _with_end(self.path.stem, f" {one.steps} steps CFG {one.cfg or 0.0:g}")
-            names.append(save_new(one, path_in(self.path.parent, usable_name(name))).name)
+            name = name_of(cell)
+            if self.name:
+                name = _with_end(self.name, f" {one.steps} steps CFG {one.cfg or 0.0:g}")
+            names.append(save_new(one, path_in(folder, usable_name(name))).name)
         self.result = list(found)
         self.message = (
             f"saved as {len(names)} calibrations, {names[0]} to {names[-1]}, and no CPR: quality "
@@ -129,7 +134,7 @@ def job_of(
     corrector: str = "automatic",
     quality: str = "paper",
 ) -> tuple[Job, str]:
-    """A job of what the fields say, and the name of its file.
+    """A job of what the fields say, and the name of its file; empty where none is asked for.
 
     Raises ValueError where a field does not make sense.
     """
@@ -158,7 +163,7 @@ def job_of(
         corrector=CORRECTOR[corrector],
         quality=quality,
     )
-    return job, usable_name(name.strip() or _name_of(job))
+    return job, usable_name(name) if name.strip() else ""
 
 
 def _whole(field: str, value: Any, low: int, high: int) -> int:
@@ -190,7 +195,9 @@ def _with_end(stem: str, end: str) -> str:
     return stem.encode("utf-8", "replace")[:room].decode("utf-8", "ignore") + end
 
 
-def _name_of(job: Job) -> str:
+def name_of(job: Job) -> str:
+    """A name for its file: the model that is loaded now, and the settings."""
+
     def span(values: tuple[Any, ...]) -> str:
         return f"{min(values):g}" if len(values) == 1 else f"{min(values):g}-{max(values):g}"
 
@@ -198,4 +205,5 @@ def _name_of(job: Job) -> str:
     corrected = {None: "", True: " with UniC", False: " without UniC"}[job.corrector]
     own = "" if job.solver == "dc_solver" else f" {job.solver}"
     quality = "" if job.quality == "paper" else f" {job.quality}"
-    return f"{model[:60]}{own}{corrected}{quality} {span(job.steps)} steps CFG {span(job.cfgs)}"
+    settings = f"{quality} {span(job.steps)} steps CFG {span(job.cfgs)}"
+    return usable_name(f"{model[:60]}{own}{corrected}{settings}")

@@ -141,6 +141,7 @@ def test_the_comparison_shows_three_seeds(comfy: ComfyServer, tmp_path: Path) ->
     graph["save_grid"] = node("SaveImage", images=["grid", 3], filename_prefix="compared_grid")
     shown = comfy.run(graph)
     assert len(shown["cal"]["images"]) == 1 and len(shown["save_grid"]["images"]) == 2
+    assert len(shown["grid"]["images"]) == 3, "the curves, and a comparison of each"
     assert shown["cal"]["dc_curve"][0]["steps"] == 5
     file = comfy.output_file(shown["save"]["images"][0])
     pixels = np.asarray(Image.open(file).convert("RGB"), dtype=np.float32) / 255.0
@@ -172,6 +173,17 @@ def image_cells(pixels: np.ndarray, columns: int, rows: int) -> list[list[np.nda
         tops = [head + r * (size + gap) for r in range(rows)]
         cells.append([pixels[top + 2 : top + size : 5, left + 2 : left + size : 5] for top in tops])
     return cells
+
+
+def test_a_picture_that_fails_loses_no_calibration(comfy: ComfyServer) -> None:
+    graph = calibration_graph(comfy, 7, vae=["vae", 0], check_seeds=1)
+    graph["vae"] = node("OtherVae")
+    graph["keep"] = node("DCSolverSaveRatios", ratios=["cal", 0], name="kept", overwrite=True)
+    graph["see"] = node("PreviewImage", images=["cal", 3])
+    shown = comfy.run(graph)
+    assert (comfy.library / "kept.safetensors").is_file()
+    assert shown["cal"]["images"] == [] and shown["cal"]["text"] and "see" not in shown
+    assert "expected 16 channels, got 4" in comfy.log.read_text(encoding="utf-8")
 
 
 def test_without_a_vae_the_comparison_says_what_it_needs(comfy: ComfyServer) -> None:

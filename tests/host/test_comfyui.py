@@ -233,13 +233,17 @@ def test_bad_input_is_refused_with_a_reason(comfy: ComfyServer) -> None:
     graph = model_graph("eps", emoji.points([1]).conditions, comfy.inputs)
     graph["grid"] = node("DCSolverCalibrateGrid", **inputs(), **CALIBRATION, scheduler="simple",
                          steps_list="5, x", cfg_list="3")  # fmt: skip
-    with pytest.raises(PromptError, match="steps_list: expected"):
+    with pytest.raises(PromptError, match=r"steps_list: expected .* from 1 to 1000 .*'5, x'"):
         comfy.run(graph)
-    bad = {"quality": "full", "dc_order": 9, "steps_list": "2, 5"}
-    for name, value in bad.items():
-        given = {"steps_list": "5, 8", "dc_order": 2, "quality": "paper", name: value}
-        graph["grid"]["inputs"] |= given
-        with pytest.raises(PromptError, match=f"{name}: expected"):
+    for name, value, why in (
+        ("quality", "full", "value_not_in_list"),
+        ("dc_order", 9, "value_bigger_than_max"),
+        ("cfg_list", "-1", "cfg_list: expected .* numbers from 0 to 1000 .*got '-1'"),
+        ("steps_list", "2, 5", "steps_list: expected 3 or more, got 2"),
+    ):
+        given = {"steps_list": "5, 8", "cfg_list": "3", "dc_order": 2, "quality": "paper"}
+        graph["grid"]["inputs"] |= {**given, name: value}
+        with pytest.raises(PromptError, match=why):
             comfy.run(graph)
     few = {**CALIBRATION, "seeds": 1, "check_seeds": 0, "reference_steps": 24}
     graph = model_graph("eps", emoji.points([1]).conditions, comfy.inputs)
@@ -252,6 +256,10 @@ def test_bad_input_is_refused_with_a_reason(comfy: ComfyServer) -> None:
         assert told.startswith(f"saved as {file}.safetensors in")
         assert ("cannot be called" in told) == bool(name)
         assert (comfy.library / f"{file}.safetensors").is_file()
+    graph["keep"]["inputs"]["name"] = " a/b"
+    (told,) = comfy.run(graph)["keep"]["text"]
+    assert "a_b.safetensors" in told and "is the same already" in told
+    assert not (comfy.library / "a_b_02.safetensors").exists()
     graph["cal"]["inputs"]["steps"] = 2
     with pytest.raises(PromptError, match="steps: expected 3 or more, got 2"):
         comfy.run(graph)

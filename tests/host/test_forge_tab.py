@@ -24,7 +24,7 @@ class Tab:
 
     def __init__(self, page: Any, pictures: Path) -> None:
         self.page = page
-        self._pictures = pictures
+        self.pictures = pictures
 
     def open(self, name: str) -> None:
         self.page.locator(f"#tabs > .tab-nav > button:has-text('{name}')").first.click()
@@ -55,17 +55,21 @@ class Tab:
 
     def picture(self, name: str) -> None:
         self.page.wait_for_timeout(500)
-        self.page.screenshot(path=self._pictures / f"{name}.png", full_page=True)
+        self.page.screenshot(path=self.pictures / f"{name}.png", full_page=True)
 
 
 @pytest.fixture(scope="module")
 def tab(forge: ForgeServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
     pictures = picture_folder(tmp_path_factory)
     with new_tab() as page:
-        page.goto(f"{forge.url}/?__theme=dark")
-        page.wait_for_selector("#tabs > .tab-nav > button", timeout=120000)
-        page.wait_for_timeout(4000)
+        load(page, forge)
         yield Tab(page, pictures)
+
+
+def load(page: Any, forge: ForgeServer) -> None:
+    page.goto(f"{forge.url}/?__theme=dark")
+    page.wait_for_selector("#tabs > .tab-nav > button", timeout=120000)
+    page.wait_for_timeout(4000)
 
 
 @pytest.fixture(autouse=True)
@@ -147,6 +151,23 @@ def test_interrupt_stops_it_and_saves_nothing(forge: ForgeServer, tab: Tab) -> N
     tab.says("stopped; nothing was saved", 30)
     assert not list(forge.library.iterdir())
     assert forge.txt2img().images == right
+
+
+def test_a_second_page_follows_the_calibration_that_runs(forge: ForgeServer, tab: Tab) -> None:
+    """And does not begin another, at once or afterwards."""
+    tab.calibrate(**{**SMALL, "seeds": "10"},
+                  **{"steps": "10", "cfgs": "6", "name": "first"})  # fmt: skip
+    tab.says(r"[1-9]\d* of about \d+ model calls")
+    page = tab.page.context.browser.new_context().new_page()
+    load(page, forge)
+    second = Tab(page, tab.pictures)
+    second.calibrate(**SMALL, **{"steps": "4", "cfgs": "6", "name": "second"})
+    second.says(r"running already, this is not begun: [1-9]\d* of about \d+ model calls", 60)
+    page.locator("#dc_solver_interrupt").click()
+    second.says("stopped; nothing was saved", 60)
+    page.context.close()
+    tab.says("stopped; nothing was saved", 60)
+    assert not list(forge.library.iterdir())
 
 
 def test_bad_fields_are_told(forge: ForgeServer, tab: Tab) -> None:

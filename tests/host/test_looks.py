@@ -29,16 +29,34 @@ def test_the_nodes_are_found_by_search(front: Front) -> None:
 def test_the_menu_opens_the_panel_or_says_how_to_start_it(front: Front) -> None:
     front.start()
     front.js("window.open = (address) => { window.opened = address; }")
-    front.js("app.extensionManager.setting.set('DCSolver.PanelAddress', 'http://127.0.0.1:9')")
-    front.js("app.extensionManager.command.execute('DCSolver.OpenPanel')")
+
+    def ask(address: str) -> None:
+        front.js(f"app.extensionManager.setting.set('DCSolver.PanelAddress', '{address}')")
+        front.js("app.extensionManager.command.execute('DCSolver.OpenPanel')")
+
+    here = f"{front.comfy.url}/"
+    front.page.route("**/gone", lambda route: route.abort())
+    ask(f"{here}gone")
     toast = front.page.locator(".p-toast-message:has-text('python . panel')")
     toast.wait_for()
     front.picture("panel-not-running")
     assert front.js("window.opened ?? ''") == ""
-    here = f"{front.comfy.url}/"
-    front.js(f"app.extensionManager.setting.set('DCSolver.PanelAddress', '{here}')")
-    front.js("app.extensionManager.command.execute('DCSolver.OpenPanel')")
+    ask(here)
     front.until(f"window.opened === '{here}'")
+
+
+def test_the_panel_is_opened_where_comfyui_forbids_to_look_for_it(front: Front) -> None:
+    """With --disable-api-nodes, as here, its pages may ask no other server."""
+    front.start()
+    if "connect-src" not in front.js(
+        "fetch('/').then((page) => page.headers.get('content-security-policy') ?? '')"
+    ):
+        pytest.skip("this ComfyUI forbids nothing")
+    front.js("window.open = (address) => { window.opened = address; }")
+    there = "http://127.0.0.1:9/"
+    front.js(f"app.extensionManager.setting.set('DCSolver.PanelAddress', '{there}')")
+    front.js("app.extensionManager.command.execute('DCSolver.OpenPanel')")
+    front.until(f"window.opened === '{there}'")
 
 
 @pytest.mark.parametrize("palette", ["dark", "light"])

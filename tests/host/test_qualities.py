@@ -234,7 +234,10 @@ def test_sigmas_of_a_prediction_need_the_model(comfy: ComfyServer) -> None:
 def test_what_makes_no_sense_is_refused(comfy: ComfyServer) -> None:
     for settings, why in (
         ({"steps": 1}, "expected 2 or more, got 1; quality full"),
-        ({"steps": 2, "quality": "paper"}, "expected 3 or more, got 2; with dc_order 2"),
+        (
+            {"steps": 2, "quality": "paper"},
+            "expected 3 or more, got 2; the first ratio",
+        ),
         ({"reference_steps": 12}, "expected 0, for as many as it needs, or 24 or more, got 12"),
     ):
         graph = emoji_graph(comfy)

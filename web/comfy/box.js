@@ -1,6 +1,7 @@
 // A part of a node that is an element of ours, on the canvas and in Vue nodes, kept up to date.
 
 import { app } from "../../scripts/app.js";
+import { rootGraph } from "./source.js";
 
 const STYLES = new URL("./dc_solver.css", import.meta.url).href;
 const AWAY = 60; // frames after which a node that is in no open graph is gone
@@ -66,7 +67,7 @@ function isOpen({ graph, id }, root) {
 export function keepBoxesUpToDate() {
   const told = new Set();
   const frame = () => {
-    const root = app.rootGraph ?? app.graph;
+    const root = rootGraph();
     for (const box of live) {
       try {
         if (!box.node.graph) continue;

@@ -1,5 +1,6 @@
 // Draws a ratio curve.  Knows nothing of nodes: it is given an answer of the server.
 
+import { letScroll } from "./scroll.js";
 import { labelEvery, showsSteps, stepsParts } from "./steps.js";
 import { say, short } from "./words.js";
 
@@ -55,6 +56,7 @@ export class Chart {
     this.plot.append(this.back, this.points, this.value);
     this.ranges = html("div", "dc-ranges");
     this.notes = html("div", "dc-notes");
+    letScroll(this.notes);
     this.message = html("div", "dc-message");
     const head = html("div", "dc-head");
     head.append(this.title, this.reset);

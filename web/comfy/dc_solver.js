@@ -7,21 +7,17 @@ import { keepBoxesUpToDate } from "./box.js";
 import { addCurve } from "./curve.js";
 import { finished, followRuns } from "./running.js";
 import { panelCommands, panelMenu, panelSettings } from "./panel.js";
-import { followSubgraphs, kindOf, rememberRun } from "./source.js";
-import { addText, showText } from "./text.js";
+import { keepQualityLast, showQuality } from "./quality.js";
+import { followSubgraphs, keyOf, kindOf, rememberRun } from "./source.js";
+import { addText, showText, showsText } from "./text.js";
 import { loadWords } from "./words.js";
 
+const WITH_QUALITY = ["DCSolverCalibrate", "DCSolverCalibrateGrid"];
 const WITH_CURVE = ["DCSolverPredictRatios", "DCSolverLoadRatios", "DCSolverCalibrate"];
-const WITH_TEXT = [
-  "DCSolverKSampler", "DCSolverSampler", "DCSolverCalibrate", "DCSolverCalibrateGrid",
-  "DCSolverPlotRatios", "DCSolverSaveRatios",
-];
 
 // ComfyUI keeps showing the last preview of a run in place of the pictures that came of it.
 function dropPreview(node) {
-  const previews = app.nodePreviewImages ?? {};
-  delete previews[node.id];
-  delete previews[`${node.graph?.id}:${node.id}`];
+  delete app.nodePreviewImages?.[keyOf(node)];
 }
 
 app.registerExtension({
@@ -31,6 +27,7 @@ app.registerExtension({
   settings: panelSettings,
   beforeRegisterNodeDef(nodeType, nodeData) {
     if (!nodeData.name.startsWith("DCSolver")) return;
+    if (WITH_QUALITY.includes(nodeData.name)) keepQualityLast(nodeType);
     const { onExecuted } = nodeType.prototype;
     nodeType.prototype.onExecuted = function (shown) {
       onExecuted?.apply(this, arguments);
@@ -38,7 +35,7 @@ app.registerExtension({
       if (shown?.dc_cpr) rememberRun(this, { cpr: shown.dc_cpr[0] });
       if (shown?.dc_run) rememberRun(this, shown.dc_run[0]);
       if (shown?.dc_curve) rememberRun(this, { curve: shown.dc_curve[0] });
-      if (!WITH_TEXT.includes(nodeData.name)) return;
+      if (!showsText(this)) return;
       finished(this);
       if (!shown?.text) return;
       const text = shown.text.join("\n");
@@ -47,8 +44,9 @@ app.registerExtension({
     };
   },
   nodeCreated(node) {
+    if (WITH_QUALITY.includes(kindOf(node))) showQuality(node);
     if (WITH_CURVE.includes(kindOf(node))) addCurve(node);
-    if (WITH_TEXT.includes(kindOf(node))) addText(node);
+    if (showsText(node)) addText(node);
   },
   refreshComboInNodes: forgetAnswers,
   init: loadWords,

@@ -33,20 +33,28 @@ async function openPanel() {
   const address = app.extensionManager.setting.get(ADDRESS) || DEFAULT;
   if (!/^https?:\/\//.test(address)) {
     tell("warn", say("The address of the panel must begin with http:// or https://."));
-  } else if (await answers(address)) {
+  } else if (await mayRun(address)) {
     window.open(address, "_blank", "noopener");
   } else {
-    tell("info", say("The panel is not running. To start it: python -m pip install gradio, then, in the folder of this pack, python . panel"));
+    tell("info", say("The panel is not running. To start it, in the folder of this pack: python3 dev.py panel; or python -m pip install gradio, then python . panel"));
   }
 }
 
-// Its answer cannot be read from here, but that there is one can be seen.
-async function answers(address) {
+// Its answer cannot be read from here, but that there is one can be seen; not where this page may
+// ask nobody else, as with ComfyUI's --disable-api-nodes.
+async function mayRun(address) {
+  let forbidden = false;
+  const { origin } = new URL(address);
+  const forbid = ({ blockedURI }) => (forbidden ||= blockedURI.startsWith(origin));
+  document.addEventListener("securitypolicyviolation", forbid);
   try {
     await fetch(address, { mode: "no-cors", signal: AbortSignal.timeout(PATIENCE) });
     return true;
   } catch {
-    return false;
+    await new Promise((done) => setTimeout(done)); // what is forbidden is told after that
+    return forbidden;
+  } finally {
+    document.removeEventListener("securitypolicyviolation", forbid);
   }
 }
 

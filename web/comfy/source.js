@@ -15,8 +15,18 @@ const runs = stored();
 // The instance through which each subgraph was last entered: two of them may differ in values.
 const entered = new WeakMap();
 
-const placeOf = (node) =>
-  [app.extensionManager?.workflow?.activeWorkflow?.path, node.graph?.id, node.id, kindOf(node)].join(":");
+export const rootGraph = () => app.rootGraph ?? app.graph;
+
+// The id of a workflow stays when it is saved under another name.  Some have none, or only zeros.
+function workflow() {
+  const { id } = rootGraph();
+  return id && /[1-9a-f]/.test(id) ? id : app.extensionManager?.workflow?.activeWorkflow?.path;
+}
+
+const placeOf = (node) => [workflow(), node.graph?.id, node.id, kindOf(node)].join(":");
+
+// What ComfyUI keeps of a node under keys of its own: its id, within a subgraph after that one's.
+export const keyOf = ({ graph, id }) => (!graph || graph === rootGraph() ? id : `${graph.id}:${id}`);
 
 function stored() {
   try {

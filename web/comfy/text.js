@@ -2,8 +2,13 @@
 
 import { app } from "../../scripts/app.js";
 import { Box } from "./box.js";
-import { lastRun } from "./source.js";
+import { letScroll } from "./scroll.js";
+import { keyOf, kindOf, lastRun } from "./source.js";
 
+const WITH_TEXT = [
+  "DCSolverKSampler", "DCSolverSampler", "DCSolverCalibrate", "DCSolverCalibrateGrid",
+  "DCSolverPlotRatios", "DCSolverSaveRatios",
+];
 const NAME = "dc_solver_text";
 const MOST = 230; // pixels, from where it scrolls
 const AROUND = 20; // the space that the canvas leaves around an element
@@ -13,6 +18,9 @@ class TextBox extends Box {
   constructor(node) {
     const element = Object.assign(document.createElement("div"), { className: "dc-text" });
     super(node, NAME, element, true);
+    letScroll(element);
+    // In Vue nodes the text could not be selected: the node would move.
+    element.addEventListener("pointerdown", (event) => event.button || event.stopPropagation());
     this.show("");
     const { onConfigure } = node;
     const box = this;
@@ -30,7 +38,8 @@ class TextBox extends Box {
   update() {
     super.update();
     if (this.told || !this.loaded) return;
-    const text = outputOf(this.node)?.text?.join("\n") ?? lastRun(this.node)?.text;
+    const kept = app.nodeOutputs?.[keyOf(this.node)]?.text?.join("\n");
+    const text = kept ?? lastRun(this.node)?.text;
     if (text) this.show(text);
   }
 
@@ -41,12 +50,6 @@ class TextBox extends Box {
     this.height = text ? heightOf(text, this.node.size[0]) : 0;
     if (text) growToFit(this.node);
   }
-}
-
-// What ComfyUI keeps of a node's run with its workflow, also where that was not the open one.
-function outputOf(node) {
-  const outputs = app.nodeOutputs ?? {};
-  return outputs[node.id] ?? outputs[`${node.graph?.id}:${node.id}`];
 }
 
 // Enough for the text, wrapped to the node's width, whether or not the styles are loaded.
@@ -84,4 +87,5 @@ export function addText(node) {
   return boxes.get(node);
 }
 
+export const showsText = (node) => WITH_TEXT.includes(kindOf(node));
 export const showText = (node, text) => addText(node).show(text);

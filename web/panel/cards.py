@@ -95,6 +95,6 @@ def _download(entry: Entry) -> str:
     except OSError:
         return ""
     return (
-        f'<a class="dc-download" download="{safe(entry.path.name)}" '
+        f'<a class="dc-download" download="{safe(plain(entry.path.name, 400))}" '
         f'href="data:application/octet-stream;base64,{content}">Download</a>'
     )

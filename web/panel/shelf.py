@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import stat
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +61,6 @@ class Shelf:
     def __init__(self, folder: Callable[[], Path]) -> None:
         self._folder = folder
         self._library = Library()
-        self._lock = threading.Lock()
 
     @property
     def place(self) -> str:
@@ -72,10 +70,9 @@ class Shelf:
 
     def entries(self) -> list[Entry]:
         """All files, the newest first; those that cannot be read too."""
-        with self._lock:
-            files = dict(_files(self._folder()))
-            found, broken = self._library.entries([(n, path) for n, (path, _) in files.items()])
-            held: dict[str, RatioSchedule | CPR] = dict(found)
+        files = dict(_files(self._folder()))
+        found, broken = self._library.entries([(n, path) for n, (path, _) in files.items()])
+        held: dict[str, RatioSchedule | CPR] = dict(found)
         entries = [
             Entry(name, path, stamp, held.get(name), _why(path.name, broken.get(name, "")))
             for name, (path, stamp) in files.items()

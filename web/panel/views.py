@@ -84,7 +84,8 @@ def empty(place: str) -> str:
         "<li><b>ComfyUI</b>: run <i>Calibrate Ratios</i>, then <i>Save Ratios</i>.</li>"
         "<li><b>WebUI</b>: <i>Calibrate</i> in the tab DC-Solver.</li>"
         "<li><b>To try it out</b>, on a small embedded model: "
-        "<code>python -m dc_solver calibrate first.safetensors</code></li>"
+        "<code>python3 dev.py calibrate first.safetensors</code> in the folder of this pack, then "
+        "<i>Import</i> the file.</li>"
         "<li>Or <i>Import</i> what somebody shared, the authors' files too.</li></ul>"
         f"<p>They are kept in <code>{safe(place)}</code>.</p></div>"
     )

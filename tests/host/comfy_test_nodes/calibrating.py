@@ -69,6 +69,24 @@ class EmojiVae:
         return (EmojiCodec(load_input(codec)),)
 
 
+class OtherVae:
+    """That of another model."""
+
+    CATEGORY = "testing"
+    RETURN_TYPES = ("VAE",)
+    FUNCTION = "make"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {}}
+
+    def make(self):
+        return (self,)
+
+    def decode(self, latents):
+        raise RuntimeError("expected 16 channels, got 4")
+
+
 class LittleMemory:
     """A model that runs out of memory where a call has more than so many rows (cond and uncond)."""
 
@@ -91,4 +109,7 @@ class LittleMemory:
         return (patched,)
 
 
-NODE_CLASS_MAPPINGS = {"EmojiClip": EmojiClip, "EmojiVae": EmojiVae, "LittleMemory": LittleMemory}
+NODE_CLASS_MAPPINGS = {
+    "EmojiClip": EmojiClip, "EmojiVae": EmojiVae, "LittleMemory": LittleMemory,
+    "OtherVae": OtherVae,
+}  # fmt: skip

@@ -1,0 +1,15 @@
+// The wheel over a text inside a node.
+
+import { app } from "../../scripts/app.js";
+
+// A long text scrolls by the wheel; over any other the wheel is the canvas'.
+export function letScroll(element) {
+  element.addEventListener("pointerenter", () => {
+    // By this mark Vue nodes know that they must not take the wheel.
+    element.dataset.captureWheel = element.scrollHeight > element.clientHeight;
+  });
+  element.addEventListener("wheel", (event) => {
+    if (element.dataset.captureWheel !== "true") app.canvas.processMouseWheel(event);
+    event.stopPropagation();
+  });
+}
