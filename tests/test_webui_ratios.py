@@ -9,9 +9,9 @@ import pytest
 import torch
 import webui_host as host
 from dc_solver import ratios
-from dc_solver.ratios import Identity, RatioSchedule
+from dc_solver.ratios import Identity, RatioSchedule, Report
 from dc_solver.ratios.fingerprint import fingerprint
-from webui_adapter import FIVE, SIGMAS, adapter, by_library, library, run
+from webui_adapter import FIVE, SIGMAS, adapter, again, by_library, library, run
 
 pytestmark = pytest.mark.usefixtures("webui")
 
@@ -116,3 +116,20 @@ def test_the_words_of_one_pass() -> None:
 def test_bad_ratios_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="ratios: expected"):
         adapter("typed").parse_typed(text)
+
+
+def test_a_solver_that_a_tournament_chose_runs_and_is_pasted_back(tmp_path: Path) -> None:
+    """Also where none of its ratios differs from 1."""
+    known = Identity(fingerprint=fingerprint(dict(host.network().named_parameters())),
+                     prediction="eps")  # fmt: skip
+    report = Report(errors=(0.5,), errors_plain=(1.0,), errors_dpmpp_2m=(0.5,), points=10,
+                    check_points=1, found=(1.0,) * 5, verdict="better")  # fmt: skip
+    won = RatioSchedule((1.0,) * 5, sigmas=tuple(SIGMAS.tolist()), cfg=7.0, identity=known,
+                        solver="dpmpp_2m", quality="tournament", report=report)  # fmt: skip
+    file = library(tmp_path) / "won.safetensors"
+    ratios.save(won, file)
+    p = host.Processing()
+    _, image = run(host.a1111_model(), p)
+    assert torch.allclose(image, by_library(solver="dpmpp_2m"), atol=1e-6)
+    file.unlink()
+    assert torch.equal(again(p), image)
