@@ -74,13 +74,14 @@ class DCSolverCalibrateGrid:
         steps_list: str | None = None,
         cfg_list: str | None = None,
     ) -> bool | str:
-        """Refuse bad lists before anything runs; None is what another node makes.
+        """Refuse lists that are none before anything runs; None is what another node makes.
 
-        The host tells what is wrong once for each input that is named here.
+        The host tells what is wrong once for each input that is named here, so what the lists ask
+        of other settings waits for the run.
         """
         try:
             if steps_list is not None and cfg_list is not None:
-                pairs(steps_list, cfg_list, dc_order=1)
+                pairs(steps_list, cfg_list)
         except ValueError as error:
             return str(error)
         return True
@@ -98,7 +99,10 @@ class DCSolverCalibrateGrid:
         quality: str = "paper",
         **settings: Any,
     ) -> dict[str, Any]:
-        counts, cfgs = pairs(steps_list, cfg_list, settings["dc_order"], quality)
+        if quality not in CPR_QUALITIES:  # which a link may bring past the host's own check
+            raise ValueError(f"quality: expected {' or '.join(CPR_QUALITIES)}, got {quality!r}.")
+        counts, cfgs = pairs(steps_list, cfg_list)
+        check_counts("steps_list", counts, settings["dc_order"], quality)
         grids = [host.calculate_sigmas(model, scheduler, count) for count in counts]
 
         def work(guided: GuidedModel, x: Any, **arguments: Any) -> list[RatioSchedule]:
@@ -130,15 +134,10 @@ class DCSolverCalibrateGrid:
         return {"ui": shown, "result": (cpr, image, report, comparison)}
 
 
-def pairs(
-    steps_list: str, cfg_list: str, dc_order: int, quality: str = "paper"
-) -> tuple[list[int], list[float]]:
+def pairs(steps_list: str, cfg_list: str) -> tuple[list[int], list[float]]:
     """The step counts and the CFGs.  Raises ValueError where they make no sense."""
-    if quality not in CPR_QUALITIES:  # which a link may bring past the host's own check
-        raise ValueError(f"quality: expected one of {', '.join(CPR_QUALITIES)}, got {quality!r}.")
     counts = [int(value) for value in numbers("steps_list", steps_list, whole=True)]
     cfgs = numbers("cfg_list", cfg_list)
-    check_counts("steps_list", counts, dc_order, quality)
     if len(counts) * len(cfgs) > MOST_FITTED:
         raise ValueError(
             f"steps_list, cfg_list: expected at most {MOST_FITTED} pairs, got "

@@ -45,10 +45,10 @@ def _drawn(draw: Callable[[], Any]) -> Shown:
         shown = [host.save_preview(image)]
     except host.Interrupted:
         raise
-    except ImportError as error:
-        host.log.warning("DC-Solver: %s (%s)", NEEDED, error)
-        return [], host.block(NEEDED)
     except Exception as error:  # a VAE that is not this model's, memory, a full disk
+        if isinstance(error, ImportError) and (error.name or "").startswith("matplotlib"):
+            host.log.warning("DC-Solver: %s (%s)", NEEDED, error)
+            return [], host.block(NEEDED)
         host.log.warning("DC-Solver: no picture", exc_info=True)
         return [], host.block(f"No picture: {error}")
     return shown, torch.from_numpy(image).float().div(255.0)[None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..ratios import CPR, RatioSchedule, save
-from ..ratios.files import SUFFIX, save_new, saved_before
+from ..ratios.files import SUFFIX, save_once
 from ..ratios.library import path_in, usable_name
 from . import host
 from .missing import why_missing
@@ -42,13 +42,12 @@ class DCSolverSaveRatios:
             raise ValueError(f"ratios: expected some to save, got none ({why}).")
         # Refusing a name would lose the calibration, which has run by now.
         path = path_in(host.library_folder(), usable_name(name))
-        there = None if overwrite else saved_before(ratios, path)
-        if there is not None:
-            told = f"{there.name} in models/{host.FOLDER} is the same already"
+        found, there = (save(ratios, path), False) if overwrite else save_once(ratios, path)
+        if there:
+            told = f"{found.name} in models/{host.FOLDER} is the same already"
         else:
-            written = save(ratios, path) if overwrite else save_new(ratios, path)
-            host.log.info("DC-Solver: saved %s", written.name)
-            told = f"saved as {written.name} in models/{host.FOLDER}"
+            host.log.info("DC-Solver: saved %s", found.name)
+            told = f"saved as {found.name} in models/{host.FOLDER}"
         if name.strip() and path.stem != name.strip().removesuffix(SUFFIX):
             told += f" (a file cannot be called {name[:80]!r})"
         return {"ui": {"text": [told]}}

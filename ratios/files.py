@@ -67,14 +67,14 @@ def save_new(obj: RatioSchedule | CPR, path: str | os.PathLike[str]) -> Path:
     return write_new(target, _content(obj, target))
 
 
-def saved_before(obj: RatioSchedule | CPR, path: str | os.PathLike[str]) -> Path | None:
-    """The file of the name that :func:`save_new` would give it, or of that and a number, which
-    holds the same; what its reference cost may differ, as it may have been run before."""
+def save_once(obj: RatioSchedule | CPR, path: str | os.PathLike[str]) -> tuple[Path, bool]:
+    """As :func:`save_new`, unless ``path`` or one of its numbers holds the same already; the path,
+    and whether it did.  What the reference cost may differ, as it may have been run before."""
     for there in named(Path(path)):
         with contextlib.suppress(RatioFileError, OSError):
             if _but_for_costs(load(there)) == _but_for_costs(obj):
-                return there
-    return None
+                return there, True
+    return save_new(obj, path), False
 
 
 def _but_for_costs(obj: Any) -> Any:

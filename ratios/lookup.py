@@ -187,7 +187,10 @@ def _fitted(known: RatioSchedule, run: Run, whole: bool, within: float) -> Ratio
             return None
         over = laid_over(over, run.sigmas, run.schedule)
         return over if over.moves_steps == known.moves_steps else None
+    # Of a part of a run nothing is known but its ratios.
     if known.moves_steps or run.steps <= known.dc_order:
+        return None
+    if known.chose_solver and not known.compensates:
         return None
     place = place_of(run.sigmas, known.sigmas, run.schedule, within)
     return None if place is None else part_at(known, run.sigmas, place)

@@ -28,7 +28,8 @@ def name_of(function: Any) -> str:
     values += (value for name, value in held.items() if name not in moving)
     if code is not None:
         if "<locals>" in inner.__qualname__:  # else its defaults are the same in every model
-            values += [*(inner.__defaults__ or ()), *(inner.__kwdefaults__ or {}).values()]
+            bound = [*(inner.__defaults__ or ()), *(inner.__kwdefaults__ or {}).values()]
+            values += (value for value in bound if not isinstance(value, (list, set)))  # memory
         for name, cell in zip(code.co_freevars, inner.__closure__ or ()):
             if name not in moving:
                 with suppress(ValueError):  # not yet filled

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import numbers
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -236,7 +235,7 @@ class Task:
 def check_cfg(cfg: Any) -> float:
     """The guidance scale as a float.  Raises TypeError for no number, ValueError for one that is
     not finite."""
-    if isinstance(cfg, bool) or not isinstance(cfg, numbers.Real):
+    if isinstance(cfg, (bool, str)) or not hasattr(cfg, "__float__"):
         raise TypeError(f"cfg: expected a number, got {cfg!r}.")
     if not math.isfinite(cfg):
         raise ValueError(f"cfg: expected a finite number, got {cfg!r}.")

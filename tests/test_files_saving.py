@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from dc_solver.ratios import CPR, Identity, RatioFileError, RatioSchedule, Report, load, save
-from dc_solver.ratios.files import save_new, saved_before
+from dc_solver.ratios.files import save_new, save_once
 from ratio_files import REGRESSION, SCHEDULE
 from safetensors.numpy import save as tensors_to_bytes
 
@@ -125,9 +125,9 @@ def test_what_was_saved_before_is_found_whatever_its_reference_cost(
         return replace(found, report=replace(found.report or Report(), check_points=9))
 
     path = tmp_path / "a.safetensors"
-    assert saved_before(obj, path) is None
     path.write_bytes(b"of somebody else")
-    assert saved_before(obj, path) is None
-    second = save_new(again(obj), path)
-    assert second.name == "a_02.safetensors" and saved_before(obj, path) == second
-    assert saved_before(better(obj), path) is None
+    second, there = save_once(again(obj), path)
+    assert second.name == "a_02.safetensors" and not there
+    assert save_once(obj, path) == (second, True) and load(second) == again(obj)
+    assert save_once(better(obj), path) == (tmp_path / "a_03.safetensors", False)
+    assert save_new(obj, path).name == "a_04.safetensors"

@@ -322,6 +322,12 @@ def test_a_solver_that_won_alone_comes_before_ratios_that_gain_less() -> None:
         ("tournament", tournament("better", 0.5, solver="dpmpp_2m")),
     ]
     assert choose(library, run(grid(5))).source == "tournament"
+    # Of a part nothing is known: the solver may be the best of whole runs alone.
+    long = replace(library[1][1], ratios=(1.0,) * 10, sigmas=grid(10))
+    ten = [("paper", with_gain(calibration(10), 0.98)), ("tournament", long)]
+    assert choose(ten, run(grid(10))).source == "tournament"
+    assert choose(ten, run(grid(10)[4:])).source == "paper"
+    assert choose(ten[1:], run(grid(10)[4:])).ratios is None
 
 
 def test_a_tournament_that_failed_chose_no_solver() -> None:

@@ -80,6 +80,16 @@ def test_what_a_patch_remembers_is_not_in_its_name() -> None:
     assert name_of(patch) == before == "counting 2"
 
 
+def test_a_default_that_is_a_list_is_memory() -> None:
+    def patch(args: Any, scale: float = 2.0, calls: list[int] = [0]) -> Any:  # noqa: B006
+        calls[0] += 1
+        return args * scale
+
+    before = name_of(patch)
+    patch(1.0)
+    assert name_of(patch) == before and before.endswith(" 2")
+
+
 class Counting:
     """Counts its calls, and knows where its model lies."""
 

@@ -269,6 +269,8 @@ def test_several_settings_beyond_paper_are_files_of_their_own(
     assert len(done.work.result) == 4
     cells = {(one.steps, one.cfg) for one in done.files.values() if isinstance(one, RatioSchedule)}
     assert cells == {(5, 3.0), (5, 7.5), (6, 3.0), (6, 7.5)}
+    again = calibrated(tmp_path, webui, quality="tournament", **more)
+    assert set(again.files) == set(done.files), "the same is not saved twice"
     for file, one in done.files.items():
         assert isinstance(one, RatioSchedule)
         assert file.endswith(f" {one.steps} steps CFG {one.cfg:g}.safetensors")
@@ -300,6 +302,8 @@ def test_several_settings_at_paper_are_a_cpr(tmp_path: Path, webui: dict[str, An
     more = {"steps": "5 6", "cfgs": "3 7", "seeds": 2, "check_seeds": 1, "name": "all"}
     done = calibrated(tmp_path, webui, **more)
     assert isinstance(done.files["all.safetensors"], CPR) and len(done.work.result) == 1
+    again = calibrated(tmp_path, webui, **more)
+    assert "all.safetensors is the same already" in again.work.message and len(again.files) == 1
 
 
 def test_a_second_calibration_goes_on_with_the_reference(

@@ -11,7 +11,7 @@ from typing import Any
 from modules import call_queue, shared
 
 from ...ratios import CPR, CPR_QUALITIES, QUALITIES, RatioSchedule, fit_cpr
-from ...ratios.files import save_new, saved_before
+from ...ratios.files import save_once
 from ...ratios.library import LONGEST, path_in, usable_name
 from ...ratios.text import duration
 from ...solvers import get_solver
@@ -65,10 +65,9 @@ class Work:
                 return
             result = found[0] if len(found) == 1 else fit_cpr(found)
             path = path_in(library.folder(), self.name or name_of(self.job))
-            there = saved_before(result, path)
-            path = there or save_new(result, path)
+            path, there = save_once(result, path)
             self.result = [result]
-            saved = f"saved as {path.name}" if there is None else f"{path.name} is the same already"
+            saved = f"{path.name} is the same already" if there else f"saved as {path.name}"
             self.message = f"{saved}; the next image uses it"
         except Exception as error:
             log.exception("DC-Solver: the calibration failed")
@@ -82,7 +81,8 @@ class Work:
             name = name_of(cell)
             if self.name:
                 name = _with_end(self.name, f" {one.steps} steps CFG {one.cfg or 0.0:g}")
-            names.append(save_new(one, path_in(folder, usable_name(name))).name)
+            path, _ = save_once(one, path_in(folder, usable_name(name)))
+            names.append(path.name)
         self.result = list(found)
         self.message = (
             f"saved as {len(names)} calibrations, {names[0]} to {names[-1]}, and no CPR: quality "

@@ -352,6 +352,9 @@ def test_progress_of_another_workflow_is_told_nowhere(front: Front) -> None:
 
 
 def test_the_wheel_scrolls_a_long_text_and_zooms_over_a_short_one(front: Front, mode: str) -> None:
+    version = front.js("window.__COMFYUI_FRONTEND_VERSION__").split(".")
+    if mode == "vue" and int(version[1]) < 30:
+        pytest.skip("the Vue nodes of this front end leave the wheel to nothing in a node")
     front.js("dc.open(() => dc.add('DCSolverKSampler', 40, 20))")
     box = "dc.widget('DCSolverKSampler', 'dc_solver_text').element"
 
@@ -366,9 +369,6 @@ def test_the_wheel_scrolls_a_long_text_and_zooms_over_a_short_one(front: Front, 
         front.page.mouse.wheel(0, amount)
 
     turn_over("\n".join(f"line {k}" for k in range(60)), 100)
-    front.page.wait_for_timeout(300)
-    if mode == "vue" and front.js("app.canvas.ds.scale") != 1:
-        pytest.skip("the Vue nodes of this front end leave the wheel to nothing in a node")
     front.until(f"{box}.scrollTop > 0")
     assert front.js("app.canvas.ds.scale") == 1
     turn_over("ratios 1.000 1.120", -100)

@@ -44,8 +44,7 @@ async function openPanel() {
 // ask nobody else, as with ComfyUI's --disable-api-nodes.
 async function mayRun(address) {
   let forbidden = false;
-  const { origin } = new URL(address);
-  const forbid = ({ blockedURI }) => (forbidden ||= blockedURI.startsWith(origin));
+  const forbid = ({ blockedURI }) => (forbidden ||= blockedURI.startsWith(new URL(address).origin));
   document.addEventListener("securitypolicyviolation", forbid);
   try {
     await fetch(address, { mode: "no-cors", signal: AbortSignal.timeout(PATIENCE) });

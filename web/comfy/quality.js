@@ -3,6 +3,7 @@
 
 const NAME = "quality";
 const BEFORE = "first_seed"; // what it is shown above
+const AFTER = "corrector"; // what it follows in files
 
 export function keepQualityLast(nodeType) {
   const { configure, onSerialize } = nodeType.prototype;
@@ -11,7 +12,7 @@ export function keepQualityLast(nodeType) {
     const { place, last } = placesOf(this);
     if (!Array.isArray(values) || place < 0) return configure.call(this, saved, ...rest);
     const shown = [...values];
-    const quality = last in shown ? shown.splice(last, 1)[0] : this.widgets[place].value;
+    const quality = last in shown ? shown.splice(last, 1)[0] : this.widgets.find((widget) => widget.name === NAME).value;
     shown.splice(place, 0, quality);
     return configure.call(this, { ...saved, widgets_values: shown }, ...rest);
   };
@@ -25,7 +26,9 @@ export function keepQualityLast(nodeType) {
 // Where the value is in the node, and in a file.
 function placesOf({ widgets = [] }) {
   const kept = widgets.filter((widget) => widget.serialize !== false);
-  return { place: kept.findIndex((widget) => widget.name === NAME), last: kept.length - 1 };
+  const names = kept.map((widget) => widget.name);
+  const others = names.filter((name) => name !== NAME);
+  return { place: names.indexOf(NAME), last: others.indexOf(AFTER) + 1 };
 }
 
 export function showQuality({ widgets }) {

@@ -4,10 +4,10 @@ import { app } from "../../scripts/app.js";
 
 // A long text scrolls by the wheel; over any other the wheel is the canvas'.
 export function letScroll(element) {
-  element.addEventListener("pointerenter", () => {
-    // By this mark Vue nodes know that they must not take the wheel.
-    element.dataset.captureWheel = element.scrollHeight > element.clientHeight;
-  });
+  // By this mark Vue nodes know that they must not take the wheel.
+  const mark = () => (element.dataset.captureWheel = element.scrollHeight > element.clientHeight);
+  element.addEventListener("pointerenter", mark);
+  new MutationObserver(mark).observe(element, { childList: true });
   element.addEventListener("wheel", (event) => {
     if (element.dataset.captureWheel !== "true") app.canvas.processMouseWheel(event);
     event.stopPropagation();

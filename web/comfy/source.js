@@ -17,7 +17,7 @@ const entered = new WeakMap();
 
 export const rootGraph = () => app.rootGraph ?? app.graph;
 
-// The id of a workflow stays when it is saved under another name.  Some have none, or only zeros.
+// The id of a workflow stays when it is first saved, and in a duplicate.  Some have only zeros.
 function workflow() {
   const { id } = rootGraph();
   return id && /[1-9a-f]/.test(id) ? id : app.extensionManager?.workflow?.activeWorkflow?.path;
