@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from dc_solver.ratios import CPR, Identity, RatioSchedule, Report, import_official, settings_of
 from dc_solver.ratios.chosen import fitted, record, told
 from dc_solver.ratios.files import RatioFileError, parse
@@ -24,7 +25,7 @@ from dc_solver.ratios.lookup import Choice, Run, choose
 from dc_solver.ratios.records import RecordError, to_record
 from dc_solver.ratios.text import describe
 from dc_solver.ratios.warp import Warp, warped
-from dc_solver.solvers import FlowSchedule, LearnedSteps
+from dc_solver.solvers import FlowSchedule, LearnedSteps, sample
 from dc_solver.solvers.grid import falls_strictly
 from safetensors.numpy import save as tensors_to_bytes
 
@@ -304,11 +305,30 @@ def use(found: RatioSchedule | CPR) -> None:
             if choice.ratios is not None:
                 assert len(choice.ratios.ratios) == run.steps
                 assert all(map(math.isfinite, choice.ratios.ratios))
+                _sample(choice.ratios, run.sigmas)
             one = found if isinstance(found, RatioSchedule) else found.predict(run.steps, 4.0)
             brought = fitted(one, run)
             assert len(brought.ratios) == run.steps
+            _sample(brought, run.sigmas)
             told(Choice(brought))
             describe(brought)
+
+
+def _sample(found: RatioSchedule, sigmas: tuple[float, ...]) -> None:
+    """A finite image, or an error that names the step from which on it was none."""
+    x = sigmas[0] * torch.linspace(-1.0, 1.0, 8).reshape(1, 1, 2, 4)
+    try:
+        image = sample(_model, x, sigmas, schedule=FLOW, ratios=found, disable=True)
+    except ValueError as error:
+        assert "finite" in str(error) and "step" in str(error), error
+    else:
+        assert bool(image.isfinite().all())
+
+
+def _model(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+    """What is left of data of variance 1 in a flow at sigma."""
+    sigma = sigma.view(-1, 1, 1, 1)
+    return x * (1.0 - sigma) / ((1.0 - sigma) ** 2 + sigma**2)
 
 
 def runs_for(found: RatioSchedule | CPR) -> Iterator[Run]:
