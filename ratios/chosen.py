@@ -134,7 +134,7 @@ def told(choice: Choice, solver: str = "dc_solver", corrector: bool | None = Non
         return f"no ratios: {plain} ({choice.reason})" if choice.reason else plain
     source = [] if choice.source is None else [f"{choice.source} in the library"]
     notes = "".join(f" ({note})" for note in (*source, *ratios.notes))
-    if not ratios.moves_steps and not ratios.compensates:
+    if not ratios.acts:
         return f"ratios of 1: plain {plain_of(ratios)}{notes}"
     of = "" if ratios.solver == "dc_solver" else f"{ratios.solver}, "
     return f"{of}{_what(ratios)}{notes}"

@@ -328,7 +328,7 @@ def _shares(value: float, known: Sequence[float]) -> dict[float, float]:
 def _worth(found: RatioSchedule, full: float) -> float:
     """1 for a calibration that gained ``full``, or that was not checked; 0 for one that kept
     ratios of 1."""
-    if not found.moves_steps and not found.compensates:
+    if not found.acts:
         return 0.0
     return 1.0 if found.gain is None else min(max((1.0 - found.gain) / full, 0.0), 1.0)
 

@@ -249,8 +249,12 @@ class RatioSchedule(ForSolver):
     def active(self) -> bool:
         """Whether anything was kept: moved steps, a ratio other than 1, or the solver that a
         tournament chose."""
-        chose = self.report is not None and self.chose_solver
-        return self.moves_steps or self.compensates or chose
+        return self.acts or (self.report is not None and self.chose_solver)
+
+    @property
+    def acts(self) -> bool:
+        """Whether the steps are moved or any ratio differs from 1."""
+        return self.moves_steps or self.compensates
 
     @property
     def moves_steps(self) -> bool:

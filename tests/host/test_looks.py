@@ -26,22 +26,22 @@ def test_the_nodes_are_found_by_search(front: Front) -> None:
     front.says("Choose a CPR file in Load Ratios, or run Calibrate Ratios Grid once.")
 
 
+def ask_for_panel(front: Front, address: str) -> None:
+    front.js(f"app.extensionManager.setting.set('DCSolver.PanelAddress', '{address}')")
+    front.js("app.extensionManager.command.execute('DCSolver.OpenPanel')")
+
+
 def test_the_menu_opens_the_panel_or_says_how_to_start_it(front: Front) -> None:
     front.start()
     front.js("window.open = (address) => { window.opened = address; }")
-
-    def ask(address: str) -> None:
-        front.js(f"app.extensionManager.setting.set('DCSolver.PanelAddress', '{address}')")
-        front.js("app.extensionManager.command.execute('DCSolver.OpenPanel')")
-
     here = f"{front.comfy.url}/"
     front.page.route("**/gone", lambda route: route.abort())
-    ask(f"{here}gone")
+    ask_for_panel(front, f"{here}gone")
     toast = front.page.locator(".p-toast-message:has-text('python . panel')")
     toast.wait_for()
     front.picture("panel-not-running")
     assert front.js("window.opened ?? ''") == ""
-    ask(here)
+    ask_for_panel(front, here)
     front.until(f"window.opened === '{here}'")
 
 
@@ -54,8 +54,7 @@ def test_the_panel_is_opened_where_comfyui_forbids_to_look_for_it(front: Front) 
         pytest.skip("this ComfyUI forbids nothing")
     front.js("window.open = (address) => { window.opened = address; }")
     there = "http://127.0.0.1:9/"
-    front.js(f"app.extensionManager.setting.set('DCSolver.PanelAddress', '{there}')")
-    front.js("app.extensionManager.command.execute('DCSolver.OpenPanel')")
+    ask_for_panel(front, there)
     front.until(f"window.opened === '{there}'")
 
 

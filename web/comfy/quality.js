@@ -9,26 +9,27 @@ export function keepQualityLast(nodeType) {
   const { configure, onSerialize } = nodeType.prototype;
   nodeType.prototype.configure = function (saved, ...rest) {
     const values = saved.widgets_values;
-    const { place, last } = placesOf(this);
-    if (!Array.isArray(values) || place < 0) return configure.call(this, saved, ...rest);
+    const { widget, place, last } = placesOf(this);
+    if (!Array.isArray(values) || !widget) return configure.call(this, saved, ...rest);
     const shown = [...values];
-    const quality = last in shown ? shown.splice(last, 1)[0] : this.widgets.find((widget) => widget.name === NAME).value;
+    const quality = last in shown ? shown.splice(last, 1)[0] : widget.value;
     shown.splice(place, 0, quality);
     return configure.call(this, { ...saved, widgets_values: shown }, ...rest);
   };
   nodeType.prototype.onSerialize = function (saved) {
-    const { place, last } = placesOf(this);
-    if (place >= 0) saved.widgets_values?.splice(last, 0, ...saved.widgets_values.splice(place, 1));
+    const { widget, place, last } = placesOf(this);
+    if (widget) saved.widgets_values?.splice(last, 0, ...saved.widgets_values.splice(place, 1));
     return onSerialize?.apply(this, arguments);
   };
 }
 
-// Where the value is in the node, and in a file.
+// The widget, and where its value is in the node and in a file.
 function placesOf({ widgets = [] }) {
   const kept = widgets.filter((widget) => widget.serialize !== false);
-  const names = kept.map((widget) => widget.name);
-  const others = names.filter((name) => name !== NAME);
-  return { place: names.indexOf(NAME), last: others.indexOf(AFTER) + 1 };
+  const place = kept.findIndex((widget) => widget.name === NAME);
+  const others = kept.filter((widget) => widget.name !== NAME);
+  const last = others.findIndex((widget) => widget.name === AFTER) + 1;
+  return { widget: kept[place], place, last };
 }
 
 export function showQuality({ widgets }) {
