@@ -24,6 +24,8 @@ from comfy.k_diffusion import sampling as k_diffusion_sampling
 from comfy_execution.graph_utils import ExecutionBlocker
 from comfy_execution.utils import get_executing_context
 
+from ..ratios.library import visible
+
 log = logging.getLogger("dc_solver")
 FOLDER = "dc_ratios"
 SAMPLER = "dc_solver"
@@ -236,11 +238,13 @@ def register_folder() -> None:
 
 
 def library_names() -> list[str]:
+    """What the host lists, without what is hidden."""
     try:
-        return list(folder_paths.get_filename_list(FOLDER))
+        listed = folder_paths.get_filename_list(FOLDER)
     except FileNotFoundError:  # a folder that the host has listed is gone
         folder_paths.filename_list_cache.pop(FOLDER, None)
-        return list(folder_paths.get_filename_list(FOLDER))
+        listed = folder_paths.get_filename_list(FOLDER)
+    return [name for name in listed if visible(name)]
 
 
 def library_path(name: str) -> Path:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import re
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from .cpr import CPR
@@ -49,6 +50,37 @@ def _cut(stem: str) -> str:
     while len(stem.encode("utf-8", "replace")) > LONGEST:
         stem = stem[:-1].rstrip(". ")
     return stem
+
+
+def files_below(folder: Path, _above: tuple[tuple[int, int], ...] = ()) -> Iterator[Path]:
+    """The calibrations in a folder and the folders below it, in order of their names.
+
+    Links are followed, but not back into a folder that they are in; hidden ones, such as a bin, are
+    no part of a library.  Nothing of what cannot be read or is not there.
+    """
+    try:
+        status = folder.stat()
+        with os.scandir(folder) as entries:
+            inside = sorted(
+                (entry.name, entry.is_dir(), entry.is_file())
+                for entry in entries
+                if visible(entry.name)
+            )
+    except OSError:
+        return
+    here = (status.st_dev, status.st_ino)
+    if here in _above:
+        return
+    for name, is_folder, is_file in inside:
+        if is_folder:
+            yield from files_below(folder / name, (*_above, here))
+        elif is_file and name.endswith(SUFFIX):
+            yield folder / name
+
+
+def visible(name: str) -> bool:
+    """Whether neither a file nor a folder of its name is hidden."""
+    return not any(part.startswith(".") for part in name.replace("\\", "/").split("/"))
 
 
 class Library:

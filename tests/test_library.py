@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from dc_solver.ratios import RatioSchedule, save
-from dc_solver.ratios.library import Library, path_in, usable_name
+from dc_solver.ratios.library import Library, files_below, path_in, usable_name, visible
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,6 +37,27 @@ def test_no_name_leaves_the_folder(name: str) -> None:
     except ValueError:
         return
     assert path.parent == folder and path.resolve().parent == folder.resolve()
+
+
+def test_what_is_below_a_folder(tmp_path: Path) -> None:
+    root, elsewhere = tmp_path / "library", tmp_path / "elsewhere"
+    names = ("b", "a", "sub/c", ".bin/gone", "sub/.d")
+    for path in (*(root / f"{name}.safetensors" for name in names), elsewhere / "e.safetensors"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    (root / "notes.txt").write_bytes(b"")
+    (root / "folder.safetensors").mkdir()
+    (root / "shared").symlink_to(elsewhere)
+    (root / "sub" / "loop").symlink_to(root)
+    (elsewhere / "back").symlink_to(root / "sub")
+    (root / "nowhere.safetensors").symlink_to(root / "missing")
+    (root / "one.safetensors").symlink_to(elsewhere / "e.safetensors")
+    found = [path.relative_to(root).as_posix() for path in files_below(root)]
+    assert found == [f"{name}.safetensors" for name in
+                     ("a", "b", "one", "shared/back/c", "shared/e", "sub/c")]  # fmt: skip
+    assert not list(files_below(tmp_path / "missing"))
+    assert [name for name in ("a", "a/b", "a\\b") if not visible(name)] == []
+    assert [name for name in (".a", ".a/b", "a/.b", "a\\.b") if visible(name)] == []
 
 
 @pytest.mark.parametrize(
