@@ -7,6 +7,7 @@ from typing import Any
 from ..ratios import CPR_QUALITIES, RatioSchedule, calibrate_grid, fit_cpr
 from ..ratios.records import MOST_FITTED
 from ..ratios.text import describe_cpr
+from ..solvers.choices import check_one_of
 from . import host, tokens
 from .calibration import check_counts, run_calibration
 from .host_runs import GuidedModel
@@ -99,8 +100,7 @@ class DCSolverCalibrateGrid:
         quality: str = "paper",
         **settings: Any,
     ) -> dict[str, Any]:
-        if quality not in CPR_QUALITIES:  # which a link may bring past the host's own check
-            raise ValueError(f"quality: expected {' or '.join(CPR_QUALITIES)}, got {quality!r}.")
+        check_one_of("quality", quality, CPR_QUALITIES)  # a link passes the host's own check by
         counts, cfgs = pairs(steps_list, cfg_list)
         check_counts("steps_list", counts, settings["dc_order"], quality)
         grids = [host.calculate_sigmas(model, scheduler, count) for count in counts]

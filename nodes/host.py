@@ -25,6 +25,7 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from comfy_execution.utils import get_executing_context
 
 from ..ratios.library import visible
+from ..solvers.choices import check_one_of
 
 log = logging.getLogger("dc_solver")
 FOLDER = "dc_ratios"
@@ -48,10 +49,7 @@ def schedulers() -> list[str]:
 def calculate_sigmas(model: Any, scheduler: str, steps: int, denoise: float = 1.0) -> torch.Tensor:
     """The sigmas that the stock KSampler would take.  Raises ValueError for an unknown scheduler,
     which a link may bring."""
-    if scheduler not in schedulers():  # the host takes the first one then
-        raise ValueError(
-            f"scheduler: expected one of {', '.join(schedulers())}, got {scheduler!r}."
-        )
+    check_one_of("scheduler", scheduler, schedulers())  # the host takes the first one then
     sampler = comfy.samplers.KSampler(
         model,
         steps=steps,

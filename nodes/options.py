@@ -8,6 +8,7 @@ from typing import Any
 from ..ratios import CPR_QUALITIES, QUALITIES
 from ..ratios.edits import parse_edits
 from ..solvers import SOLVERS, compensating
+from ..solvers.choices import check_one_of
 
 CATEGORY = "sampling/DC-Solver"
 
@@ -245,6 +246,5 @@ def check_edits(text: Any) -> bool | str:
 def chosen(name: str, table: Mapping[str, Any], value: Any) -> Any:
     """What a widget's choice stands for.  Raises ValueError for one that the widget does not have,
     which a link may bring past the host's own check."""
-    if value not in list(table):
-        raise ValueError(f"{name}: expected one of {', '.join(table)}, got {value!r}.")
+    check_one_of(name, value, table)
     return table[value]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from ..solvers import LearnedSteps, get_solver
+from ..solvers.choices import check_one_of
 from ..solvers.inputs import check_ratios, check_settings
 from ..solvers.step import Settings
 from .warp import Warp
@@ -231,10 +232,8 @@ class RatioSchedule(ForSolver):
             if not math.isfinite(self.cfg):
                 raise ValueError(f"cfg: expected a finite number, got {self.cfg!r}.")
             object.__setattr__(self, "cfg", float(self.cfg))
-        if self.origin not in ORIGINS:
-            raise ValueError(f"origin: expected one of {ORIGINS}, got {self.origin!r}.")
-        if self.quality not in QUALITIES:
-            raise ValueError(f"quality: expected one of {QUALITIES}, got {self.quality!r}.")
+        check_one_of("origin", self.origin, ORIGINS)
+        check_one_of("quality", self.quality, QUALITIES)
         if self.learned is not None:
             _check_learned(self.learned, self.sigmas)
         if self.warp is not None and not isinstance(self.warp, Warp):

@@ -13,6 +13,7 @@ import torch
 
 from ..solvers import Langevin, Schedule, Solver, compensating, get_solver
 from ..solvers.calls import Model, start_not_finite, state_dtype
+from ..solvers.choices import check_one_of
 from ..solvers.grid import Grid, falls_strictly, make_grid, sigma_list
 from ..solvers.inputs import check_settings, check_state, check_time
 from ..solvers.step import Settings
@@ -141,16 +142,13 @@ class Task:
         _check_key(references, model_key)
         if finals is not None and not callable(finals):
             raise TypeError(f"finals: expected a function of a Finals, got {finals!r}.")
-        if loss not in tuple(LOSSES):
-            raise ValueError(f"loss: expected one of {', '.join(LOSSES)}, got {loss!r}.")
+        check_one_of("loss", loss, LOSSES)
         if isinstance(held_back, bool) or not isinstance(held_back, (int, float)):
             raise TypeError(f"held_back: expected a number, got {held_back!r}.")
         if not 0.5 <= held_back <= 1.0:
             raise ValueError(f"held_back: expected 0.5 to 1, got {held_back!r}.")
-        if guard not in GUARDS:
-            raise ValueError(f"guard: expected one of {', '.join(GUARDS)}, got {guard!r}.")
-        if quality not in QUALITIES:
-            raise ValueError(f"quality: expected one of {', '.join(QUALITIES)}, got {quality!r}.")
+        check_one_of("guard", guard, GUARDS)
+        check_one_of("quality", quality, QUALITIES)
         if reference_calls is not None and reference_calls < 1:
             raise ValueError(f"reference_calls: expected 1 or more, got {reference_calls}.")
         unknown = sorted(set(identity) - set(Identity.names()))

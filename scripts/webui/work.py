@@ -15,6 +15,7 @@ from ...ratios.files import save_once
 from ...ratios.library import LONGEST, path_in, usable_name
 from ...ratios.text import duration
 from ...solvers import get_solver
+from ...solvers.choices import check_one_of
 from . import library
 from .calibrating import Job, run
 from .typed import CORRECTOR
@@ -143,8 +144,7 @@ def job_of(
         raise ValueError("prompts: expected one or more, one a line.")
     counts = tuple(dict.fromkeys(int(n) for n in _numbers("steps", steps, 3, 1000)))
     scales = tuple(dict.fromkeys(_numbers("CFG", cfgs, 0, 100)))
-    if quality not in QUALITIES:
-        raise ValueError(f"quality: expected one of {', '.join(QUALITIES)}, got {quality!r}.")
+    check_one_of("quality", quality, QUALITIES)
     if len(counts) * len(scales) > 32:
         raise ValueError("steps, CFG: expected at most 32 pairs of the two.")
     job = Job(
