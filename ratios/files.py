@@ -70,6 +70,7 @@ def save_new(obj: RatioSchedule | CPR, path: str | os.PathLike[str]) -> Path:
 def save_once(obj: RatioSchedule | CPR, path: str | os.PathLike[str]) -> tuple[Path, bool]:
     """As :func:`save_new`, unless ``path`` or one of its numbers holds the same already; the path,
     and whether it did.  What the reference cost may differ, as it may have been run before."""
+    to_record(obj)  # refuses what is neither
     for there in named(Path(path)):
         with contextlib.suppress(RatioFileError, OSError):
             if _but_for_costs(load(there)) == _but_for_costs(obj):

@@ -16,7 +16,9 @@ from .schedule import RatioSchedule
 
 #: Bytes in the name of a file, without its ending.
 LONGEST = 120
-_FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
+#: With the halves of surrogates, which no disk takes.
+_FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f\ud800-\udfff]')
+_BLANK_START, _BLANK_END = re.compile(r"^[\s.]+"), re.compile(r"[\s.]+$")
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{d}{i}" for d in ("com", "lpt") for i in range(1, 10))}
 
 
@@ -26,7 +28,7 @@ def path_in(folder: Path, name: str) -> Path:
     ``name`` is a file name without a folder; the ending may be left out.  Raises ValueError for a
     name that would leave the folder or that some disk cannot hold.
     """
-    stem = name.strip().removesuffix(SUFFIX).rstrip(". ")
+    stem = _BLANK_END.sub("", name.strip().removesuffix(SUFFIX))
     if not stem or len(stem.encode("utf-8", "replace")) > LONGEST:
         raise ValueError(f"name: expected 1 to {LONGEST} characters, got {name[:40]!r}.")
     if _FORBIDDEN.search(stem) or stem.startswith(".") or stem.split(".")[0].lower() in _DEVICES:
@@ -39,7 +41,8 @@ def path_in(folder: Path, name: str) -> Path:
 
 def usable_name(name: str) -> str:
     """``name``, or one as near to it as a file can have; ``calibration`` for an empty one."""
-    stem = _cut(_FORBIDDEN.sub("_", name.strip().removesuffix(SUFFIX)).strip(". "))
+    stem = _FORBIDDEN.sub("_", name.strip().removesuffix(SUFFIX))
+    stem = _cut(_BLANK_START.sub("", _BLANK_END.sub("", stem)))
     if stem.split(".")[0].lower() in _DEVICES:
         stem = _cut(f"_{stem}")
     return stem or "calibration"
@@ -48,7 +51,7 @@ def usable_name(name: str) -> str:
 def _cut(stem: str) -> str:
     """As much of it as a name can hold."""
     while len(stem.encode("utf-8", "replace")) > LONGEST:
-        stem = stem[:-1].rstrip(". ")
+        stem = _BLANK_END.sub("", stem[:-1])
     return stem
 
 

@@ -29,7 +29,7 @@ from .propose import proposed, warps
 from .refine import jacobian_calls, refine
 from .runs import Course, Loss, Runs, log_error
 from .search import MOST_TRIES
-from .task import Task
+from .task import Task, tells_times
 from .tournament import ENTRANTS, best_pair, tournament_work
 
 #: Outputs before the newest that a learned step may weigh anew.
@@ -52,7 +52,8 @@ def paper(cell: Cell) -> Found:
 def ratios_plus(cell: Cell) -> Found:
     """Ratios, with K and the variable chosen by held-out error, refined on the final error."""
     judge = _judge(cell)
-    variables = ("t", "lambda") if cell.task.schedule.has_model_time else ("lambda",)
+    timed = tells_times(cell.task.schedule, cell.grid.sigmas)
+    variables = ("t", "lambda") if timed else ("lambda",)
     tried: list[tuple[float, Found]] = []
     for dc_order in (1, 2):
         for variable in variables:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 BAD = ("", "  ", ".", "..", "../x", "a/b", "a\\b", "/etc/passwd", "C:x", "nul", "NUL.x", "com1",
-       "a\0b", "a\nb", ".hidden", "x" * 200, "a*", "a?")  # fmt: skip
+       "a\0b", "a\nb", ".hidden", "x" * 200, "a*", "a?", "\ud800", "\xa0", ".\u3000.")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -27,6 +27,12 @@ def test_good_names_in_any_script(name: str, tmp_path: Path) -> None:
     path = path_in(tmp_path, name)
     assert path.parent == tmp_path and path.name.endswith(".safetensors")
     assert path.name.count(".safetensors") == 1
+
+
+@given(st.text(alphabet=st.characters() | st.sampled_from(". \xa0\u3000con/"), max_size=200))
+def test_what_is_made_of_any_name_is_one(name: str) -> None:
+    for text in (name, f"{name}\ud800", f".{name}con"):
+        assert path_in(Path("/library"), usable_name(text)).parent == Path("/library")
 
 
 @given(st.text(max_size=60))
