@@ -80,7 +80,8 @@ def start(*values: Any) -> Iterator[tuple[Any, ...]]:
         report = "\n\n".join(map(describe, work.result))
         learned = [one for one in work.curves if one.learned is not None]
         figure = steps_figure(learned) if learned else ratio_figure(work.curves)
-    yield _bar(share, work.message), report, figure
+    after = "" if free else "; yours was not begun: press Calibrate again"
+    yield _bar(share, f"{work.message}{after}"), report, figure
 
 
 def stop() -> None:
