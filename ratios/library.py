@@ -119,11 +119,11 @@ class Library:
         with self._lock:
             for gone in self._read.keys() - {path for _, path in files}:
                 del self._read[gone]
-            for name, path in files:
-                try:
-                    found.append((-_stamp(path)[0], name, self.load(path)))
-                except (RatioFileError, OSError) as error:
-                    broken[name] = str(error)
+        for name, path in files:  # who wants a single one meanwhile waits for no more than one
+            try:
+                found.append((-_stamp(path)[0], name, self.load(path)))
+            except (RatioFileError, OSError) as error:
+                broken[name] = str(error)
         found.sort(key=lambda entry: entry[:2])
         return [(name, obj) for _, name, obj in found], broken
 

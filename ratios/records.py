@@ -32,7 +32,7 @@ from .warp import Warp
 
 FORMAT = "dc_solver"
 VERSIONS = (1, 2)
-PACK_VERSION = "0.4.0"
+PACK_VERSION = "0.5.0"
 
 MOST_STEPS = 1000
 MOST_FITTED = 256

@@ -125,12 +125,13 @@ def _calibrate_page() -> None:
                 steps = gr.Textbox(
                     "8",
                     **_named("steps", "Step counts"),
-                    info="Several, such as 5, 6, 8, 10,",
+                    info="Such as 8, or several: 5, 6, 8, 10",
                 )
                 cfgs = gr.Textbox(
                     "7",
                     **_named("cfgs", "CFG scales"),
-                    info="make a CPR for all in between, at quality paper or schedule.",
+                    info="Such as 7, or several: 2, 4, 7. Several of either make a CPR, at quality "
+                    "paper or schedule.",
                 )
             scheduler = gr.Dropdown(
                 labels,
