@@ -8,7 +8,7 @@ import importlib
 import sys
 from types import ModuleType
 
-__version__ = "0.4.0"
+__version__ = "0.5.0"
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -11,34 +11,36 @@ from .emoji import decode
 
 
 def contact_sheet(
-    columns: Sequence[tuple[str, torch.Tensor]],
+    solvers: Sequence[tuple[str, torch.Tensor]],
     truth: torch.Tensor,
+    base: str,
     path: Path,
     title: str,
 ) -> None:
-    """Rows of images, a labelled column for each solver; under each its error to the last column.
+    """A labelled row of images for each solver and, last, for the reference ``truth``; under each
+    image its square distance to that, as a share of the same of ``base``.
 
-    ``columns`` are labels and latents (B, 16, 8, 8), the reference ``truth`` being drawn last.
+    ``solvers`` are labels and latents (B, 16, 8, 8), ``base`` one of the labels.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    shown = [*columns, ("reference", truth)]
-    images = [decode(latents).numpy() for _, latents in shown]
-    rows = len(truth)
-    figure = Figure(figsize=(1.5 * rows + 1.6, 1.75 * len(shown) + 0.5), dpi=110, facecolor="white")
-    figure.suptitle(title, x=0.012, ha="left", fontsize=12)
-    grid = figure.subplots(len(shown), rows, squeeze=False)
-    for r, (label, latents) in enumerate(shown):
-        errors = (latents - truth).square().flatten(1).mean(dim=1)
-        for c in range(rows):
-            axes = grid[r][c]
-            axes.imshow(images[r][c], interpolation="nearest")
+    shown = [*solvers, ("reference", truth)]
+    errors = {label: (latents - truth).square().flatten(1).mean(dim=1) for label, latents in shown}
+    columns = len(truth)
+    size = (1.75 * columns + 1.2, 2.0 * len(shown) + 0.5)
+    figure = Figure(figsize=size, dpi=100, facecolor="white")
+    figure.suptitle(title, x=0.012, ha="left", fontsize=14)
+    grid = figure.subplots(len(shown), columns, squeeze=False)
+    for row, (label, latents) in zip(grid, shown):
+        row[0].set_ylabel(label, fontsize=12, rotation=90, labelpad=8)
+        share = errors[label] / errors[base]
+        for axes, image, error in zip(row, decode(latents).numpy(), share.tolist()):
+            axes.imshow(image, interpolation="bicubic")
             axes.set_xticks([])
             axes.set_yticks([])
             axes.spines[:].set_color("#c9ccd3")
             if label != "reference":
-                axes.set_xlabel(f"error {float(errors[c]):.4f}", fontsize=8, labelpad=2)
-        grid[r][0].set_ylabel(label, fontsize=10, rotation=90, labelpad=8)
-    figure.tight_layout(rect=(0.0, 0.0, 1.0, 0.98))
+                axes.set_xlabel(f"{error:.0%}", fontsize=12, labelpad=3)
+    figure.tight_layout(rect=(0.0, 0.0, 1.0, 0.985))
     FigureCanvasAgg(figure).print_figure(str(path))

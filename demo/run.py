@@ -27,7 +27,7 @@ PLAIN = [e.name for e in SOLVERS.values() if e.kind != "adaptive" and e.name != 
 ADAPTIVE = [entry.name for entry in SOLVERS.values() if entry.kind == "adaptive"]
 #: The solvers that are calibrated beside DC-Solver.
 OTHERS = ("ddim", "dpmpp_2m", "deis_tab")
-_PICTURES = 8
+_PICTURES = 6
 
 
 def run_demo(
@@ -48,9 +48,13 @@ def run_demo(
         with progress_bar(f"calibrating {SOLVERS[name].label}", quiet) as progress:
             others[name] = experiment.calibrate(STEPS, [cfg], progress, solver=name)
 
+    with progress_bar("calibrating at quality full", quiet) as progress:
+        (full,) = experiment.calibrate(STEPS[:1], [cfg], progress, quality="full")
+
     data = points(range(HELD_OUT_FROM, HELD_OUT_FROM + images))
     rows = []
     calls = len(experiment.truth_sigmas()) - 1 + sum(STEPS) * (len(PLAIN) + 2 + len(OTHERS))
+    calls += STEPS[0]
     with tqdm(total=calls, desc="sampling held-out seeds".ljust(28), disable=quiet) as bar:
         truth = experiment.truth(data, bar.update)
         for k, steps in enumerate(STEPS):
@@ -64,12 +68,18 @@ def run_demo(
                 experiment.row(label, steps, data, truth, bar.update, **options)
                 for label, options in solvers.items()
             ]
+        moved = experiment.row("DC-Solver, full", STEPS[0], data, truth, bar.update, ratios=full)
     print(f"\nemoji_{kind}, CFG {cfg:g}, scheduler {scheduler}, {images} held-out seeds")
     print_table(rows)
+    base = {row.steps: row.errors for row in rows if row.solver == BASE}
+    gained = compare(moved.errors, base[STEPS[0]])
+    print(
+        f"{moved.solver}: {gained.geometric_mean:.2f} of {BASE}'s error at {STEPS[0]} steps "
+        f"({gained.share_worse:.0%})"
+    )
     for name in ADAPTIVE:
         row = experiment.row(label_of(name), STEPS[-1], data, truth, int, solver=name)
-        base = next(r for r in rows if r.solver == BASE and r.steps == STEPS[-1])
-        error = compare(row.errors, base.errors).geometric_mean
+        error = compare(row.errors, base[STEPS[-1]]).geometric_mean
         print(
             f"{row.solver}, adaptive: {error:.2f} of {BASE}'s error at {STEPS[-1]} steps, in "
             f"{row.calls} calls"
@@ -77,13 +87,17 @@ def run_demo(
     print()
     print(describe_ratios(found[0]))
 
-    first = {row.solver: row.latents[:_PICTURES] for row in rows if row.steps == STEPS[0]}
+    first = {row.solver: row.latents[:_PICTURES] for row in (*rows, moved) if row.steps == STEPS[0]}
     sheet = output / "contact_sheet.png"
     contact_sheet(
-        [(label, first[label]) for label in (BASE, "DDIM", "DPM-Solver++(2M)", "DC-Solver")],
+        [
+            (label, first[label])
+            for label in ("DDIM", "DPM-Solver++(2M)", BASE, "DC-Solver", moved.solver)
+        ],
         truth[:_PICTURES],
+        BASE,
         sheet,
-        f"emoji_{kind}, {STEPS[0]} steps, CFG {cfg:g}, {scheduler}: errors of the latents",
+        f"{STEPS[0]} steps at CFG {cfg:g}: distance to the reference, {BASE} = 100%",
     )
     plot = output / "ratios.png"
     labels = [f"{schedule.steps} steps" for schedule in found]

@@ -7,9 +7,10 @@ from typing import Any
 import torch
 
 from ..ratios import RatioSchedule, calibrate
+from ..ratios.qualities import check_counts
 from ..ratios.text import describe_ratios
 from . import host
-from .calibration import check_counts, run_calibration
+from .calibration import run_calibration
 from .host_runs import GuidedModel
 from .options import (
     CATEGORY,
@@ -114,14 +115,14 @@ class DCSolverCalibrate:
         )
         report = describe_ratios(found)
         host.log.info(report)
-        _, image = plot([found])  # the node draws the curve itself
-        compared, comparison = pictures.compare([found])
+        curve = plot([found])  # the node draws it itself
+        compared = pictures.compare([found])
         shown = {
-            "images": compared,
-            "text": [report],
+            "images": compared.previews,
+            "text": [compared.above(report)],
             "dc_curve": [{"ratios": found.ratios, "dc_order": found.dc_order,
                           "steps": found.steps, "cfg": found.cfg, "learned": found.moves_steps,
                           "sigmas": found.sigmas_to_run, "given": found.sigmas}],
         }  # fmt: skip
         to_run = torch.tensor(found.sigmas_to_run, dtype=torch.float32)
-        return {"ui": shown, "result": (found, image, report, comparison, to_run)}
+        return {"ui": shown, "result": (found, curve.image, report, compared.image, to_run)}

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from ..ratios import CPR_QUALITIES, RatioSchedule, calibrate_grid, fit_cpr
+from ..ratios.qualities import check_counts
 from ..ratios.records import MOST_FITTED
 from ..ratios.text import describe_cpr
+from ..solvers.choices import check_one_of
 from . import host, tokens
-from .calibration import check_counts, run_calibration
+from .calibration import run_calibration
 from .host_runs import GuidedModel
 from .options import (
     CATEGORY,
@@ -99,8 +101,7 @@ class DCSolverCalibrateGrid:
         quality: str = "paper",
         **settings: Any,
     ) -> dict[str, Any]:
-        if quality not in CPR_QUALITIES:  # which a link may bring past the host's own check
-            raise ValueError(f"quality: expected {' or '.join(CPR_QUALITIES)}, got {quality!r}.")
+        check_one_of("quality", quality, CPR_QUALITIES)  # a link passes the host's own check by
         counts, cfgs = pairs(steps_list, cfg_list)
         check_counts("steps_list", counts, settings["dc_order"], quality)
         grids = [host.calculate_sigmas(model, scheduler, count) for count in counts]
@@ -124,14 +125,14 @@ class DCSolverCalibrateGrid:
         cpr = fit_cpr(found)
         report = describe_cpr(cpr)
         host.log.info(report)
-        previews, image = plot(found, title="Calibrated ratios")
-        compared, comparison = pictures.compare(found)
+        curves = plot(found, title="Calibrated ratios")
+        compared = pictures.compare(found)
         shown = {
-            "images": [*previews, *compared],
-            "text": [report],
+            "images": [*curves.previews, *compared.previews],
+            "text": [(compared if compared.why else curves).above(report)],
             "dc_cpr": [tokens.remember(cpr)],
         }
-        return {"ui": shown, "result": (cpr, image, report, comparison)}
+        return {"ui": shown, "result": (cpr, curves.image, report, compared.image)}
 
 
 def pairs(steps_list: str, cfg_list: str) -> tuple[list[int], list[float]]:

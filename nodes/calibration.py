@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -114,22 +114,6 @@ def run_calibration(
         model, positives, negative, noise, min(batch, len(noise)), sigmas, inside
     )
     return found
-
-
-def check_counts(name: str, counts: Sequence[int], dc_order: int, quality: str = "paper") -> None:
-    """Raises ValueError for numbers of steps at which there is nothing to search."""
-    if quality != "paper":
-        if min(counts) < 2:
-            raise ValueError(
-                f"{name}: expected 2 or more, got {min(counts)}; quality {quality} changes what "
-                "happens between the steps of a run."
-            )
-        return
-    if min(counts) <= dc_order:
-        raise ValueError(
-            f"{name}: expected {dc_order + 1} or more, got {min(counts)}; the first ratio is that "
-            f"of step {dc_order + 1}, so a run this short is plain UniPC (dc_order {dc_order})."
-        )
 
 
 def prompts_hash(*conditionings: Any) -> str:

@@ -24,6 +24,9 @@ from comfy.k_diffusion import sampling as k_diffusion_sampling
 from comfy_execution.graph_utils import ExecutionBlocker
 from comfy_execution.utils import get_executing_context
 
+from ..ratios.library import visible
+from ..solvers.choices import check_one_of
+
 log = logging.getLogger("dc_solver")
 FOLDER = "dc_ratios"
 SAMPLER = "dc_solver"
@@ -46,10 +49,7 @@ def schedulers() -> list[str]:
 def calculate_sigmas(model: Any, scheduler: str, steps: int, denoise: float = 1.0) -> torch.Tensor:
     """The sigmas that the stock KSampler would take.  Raises ValueError for an unknown scheduler,
     which a link may bring."""
-    if scheduler not in schedulers():  # the host takes the first one then
-        raise ValueError(
-            f"scheduler: expected one of {', '.join(schedulers())}, got {scheduler!r}."
-        )
+    check_one_of("scheduler", scheduler, schedulers())  # the host takes the first one then
     sampler = comfy.samplers.KSampler(
         model,
         steps=steps,
@@ -236,11 +236,13 @@ def register_folder() -> None:
 
 
 def library_names() -> list[str]:
+    """What the host lists, without what is hidden."""
     try:
-        return list(folder_paths.get_filename_list(FOLDER))
+        listed = folder_paths.get_filename_list(FOLDER)
     except FileNotFoundError:  # a folder that the host has listed is gone
         folder_paths.filename_list_cache.pop(FOLDER, None)
-        return list(folder_paths.get_filename_list(FOLDER))
+        listed = folder_paths.get_filename_list(FOLDER)
+    return [name for name in listed if visible(name)]
 
 
 def library_path(name: str) -> Path:

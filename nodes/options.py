@@ -8,6 +8,7 @@ from typing import Any
 from ..ratios import CPR_QUALITIES, QUALITIES
 from ..ratios.edits import parse_edits
 from ..solvers import SOLVERS, compensating
+from ..solvers.choices import check_one_of
 
 CATEGORY = "sampling/DC-Solver"
 
@@ -60,8 +61,8 @@ def find_ratios() -> Widget:
     return ("BOOLEAN", {
         "default": True, "label_on": "from the library", "label_off": "none",
         "tooltip": "What to do where no ratios are connected: take those that the library has for "
-        "this model, CFG, steps and solver, else a careful guess at the last one; or sample "
-        "without ratios, as plain UniPC.",
+        "this model, CFG, steps and solver, or else guess that of the last step with care. Off: "
+        "plain UniPC.",
     })  # fmt: skip
 
 
@@ -176,8 +177,9 @@ def quality() -> Widget:
         "tooltip": "paper: the ratios, in the fewest model calls. ratios+: refined on whole runs, "
         "2 to 3 times the calls. tournament: the best solver and schedule, then ratios, 2 times. "
         "schedule: moved steps, then ratios, 2 times. full: moved steps and all weights of the "
-        "solver, 3 to 5 times; leaves least of the error. The last three serve whole runs only "
-        "where they move steps: image to image then takes another calibration or none.",
+        "solver, 3 to 5 times; leaves least of the error. Where the steps are moved (the last "
+        "three) the result serves whole runs alone: image to image takes another calibration or "
+        "none.",
     })  # fmt: skip
 
 
@@ -191,7 +193,8 @@ def search_settings() -> dict[str, Widget]:
         "check_seeds": ("INT", {
             "default": 6, "min": 0, "max": 1000,
             "tooltip": "More images that only try the result. Where it does not beat UniPC the "
-            "ratios stay 1; at quality paper the seeds have half a say. 0 leaves out this guard.",
+            "ratios stay 1; at quality paper the search seeds have half a say. 0 leaves out "
+            "this guard.",
         }),
         "batch_size": ("INT", {
             "default": 0, "min": 0, "max": 1000,
@@ -245,6 +248,5 @@ def check_edits(text: Any) -> bool | str:
 def chosen(name: str, table: Mapping[str, Any], value: Any) -> Any:
     """What a widget's choice stands for.  Raises ValueError for one that the widget does not have,
     which a link may bring past the host's own check."""
-    if value not in list(table):
-        raise ValueError(f"{name}: expected one of {', '.join(table)}, got {value!r}.")
+    check_one_of(name, value, table)
     return table[value]

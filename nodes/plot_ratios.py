@@ -6,7 +6,7 @@ from typing import Any
 
 from ..ratios.text import describe_ratios
 from .options import CATEGORY
-from .plotting import NEEDED, plot
+from .plotting import plot
 
 
 class DCSolverPlotRatios:
@@ -31,7 +31,7 @@ class DCSolverPlotRatios:
 
     def plot(self, ratios: Any, **others: Any) -> dict[str, Any]:
         schedules = [ratios, *(others[name] for name in sorted(others) if others[name] is not None)]
-        previews, image = plot(schedules)
-        said = [] if previews else [NEEDED]
-        text = "\n\n".join([*said, *(describe_ratios(schedule) for schedule in schedules)])
-        return {"ui": {"images": previews, "text": [text]}, "result": (image, text)}
+        shown = plot(schedules)
+        report = "\n\n".join(describe_ratios(schedule) for schedule in schedules)
+        text = shown.above(report)
+        return {"ui": {"images": shown.previews, "text": [text]}, "result": (shown.image, report)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -15,12 +15,23 @@ from . import host
 
 _COLUMNS = ("plain", "compensated", "reference")
 _MOST_COMPARED = 16
-#: The entries for ``ui.images``, and an image (B, H, W, 3) in [0, 1] or what stands for none.
-Shown = tuple[list[dict[str, str]], Any]
-NEEDED = (
-    "No picture: it takes matplotlib, which is not installed here. Run python -m pip install "
+_NEEDED = (
+    "it takes matplotlib, which is not installed here. Run python -m pip install "
     "matplotlib with the Python that runs ComfyUI, and restart it."
 )
+
+
+class Shown(NamedTuple):
+    """Pictures of a node: the entries for ``ui.images``, an image (B, H, W, 3) in [0, 1] or what
+    passes over its readers, and why there is none."""
+
+    previews: list[dict[str, str]]
+    image: Any
+    why: str = ""
+
+    def above(self, text: str) -> str:
+        """A text of the node, and before it why there is no picture."""
+        return f"No picture: {self.why}\n\n{text}" if self.why else text
 
 
 def plot(schedules: Sequence[RatioSchedule], title: str = "Compensation ratios") -> Shown:
@@ -38,20 +49,24 @@ def title_of(found: RatioSchedule) -> str:
 
 
 def _drawn(draw: Callable[[], Any]) -> Shown:
-    """Where no picture comes of it what takes the image is told why, and nothing else is lost: it
-    is not worth the minutes of search behind it."""
+    """Where no picture comes of it nothing else is lost: it is not worth the minutes of search
+    behind it."""
     try:
         image = pixels(draw())
-        shown = [host.save_preview(image)]
     except host.Interrupted:
         raise
-    except Exception as error:  # a VAE that is not this model's, memory, a full disk
+    except Exception as error:  # a VAE that is not this model's, memory
         if isinstance(error, ImportError) and (error.name or "").startswith("matplotlib"):
-            host.log.warning("DC-Solver: %s (%s)", NEEDED, error)
-            return [], host.block(NEEDED)
+            host.log.warning("DC-Solver: no picture: %s (%s)", _NEEDED, error)
+            return Shown([], host.block(None), _NEEDED)
         host.log.warning("DC-Solver: no picture", exc_info=True)
-        return [], host.block(f"No picture: {error}")
-    return shown, torch.from_numpy(image).float().div(255.0)[None]
+        return Shown([], host.block(None), str(error) or type(error).__name__)
+    given = torch.from_numpy(image).float().div(255.0)[None]
+    try:
+        return Shown([host.save_preview(image)], given)
+    except OSError as error:  # a full disk
+        host.log.warning("DC-Solver: no preview (%s)", error)
+        return Shown([], given, f"it could not be saved for the node ({error})")
 
 
 class Pictures:
@@ -72,26 +87,25 @@ class Pictures:
     def compare(self, calibrated: Sequence[RatioSchedule]) -> Shown:
         """UniPC, DC-Solver and the reference, a row a seed, of each of the calibrations.
 
-        Without pictures the image is an ExecutionBlocker: what shows them is passed over, with the
-        reason where somebody connected a VAE to see them.
+        Without pictures the image is an ExecutionBlocker, which passes over what shows them.
         """
         if not self._finals:
             if self._vae is None:
                 host.log.info("DC-Solver: no pictures to compare, which needs a VAE")
-                return [], host.block(None)
-            return [], host.block("Nothing to compare: it needs check_seeds of 1 or more.")
+                return Shown([], host.block(None))
+            return Shown([], host.block(None), "a comparison needs check_seeds of 1 or more")
         previews, images = [], []
         for finals, found in zip(self._finals, calibrated):
             own = found.solver == "dc_solver" and found.corrector is None
             ours = "DC-Solver" if own else "with ratios"
             ours = ours if found.learned is None else "learned steps"
             labels = (base_of(found), ours, "reference")
-            shown, image = _drawn(partial(self._figure, finals, labels, title_of(found)))
-            if not shown:
-                return [], image
-            previews += shown
-            images.append(image)
-        return previews, torch.cat(images)
+            shown = _drawn(partial(self._figure, finals, labels, title_of(found)))
+            if shown.why:
+                return shown
+            previews += shown.previews
+            images.append(shown.image)
+        return Shown(previews, torch.cat(images))
 
     def _figure(self, finals: Finals, labels: Sequence[str], title: str) -> Any:
         columns = [

@@ -25,8 +25,8 @@ class DCSolverSampler:
     DESCRIPTION = (
         "DC-Solver, and every other solver of the pack, for SamplerCustom and "
         "SamplerCustomAdvanced. Connected ratios bring their own solver settings; without any it "
-        "takes those that your library has for the run, else a careful guess at the last one, or "
-        "it is UniPC."
+        "takes those that your library has for the run, or else guesses that of the last step "
+        "with care, or is UniPC."
     )
     RETURN_TYPES = ("SAMPLER",)
     OUTPUT_TOOLTIPS = ("For SamplerCustom and SamplerCustomAdvanced.",)

@@ -16,6 +16,8 @@ _SPACINGS = {
     "quadratic in time": "time_quadratic",
     "as DC-Solver's authors": "authors",
 }
+#: Whether the last sigma is 0.
+_ENDS = {"sigma 0": True, "smallest sigma": False}
 
 
 class DCSolverScheduler:
@@ -41,7 +43,7 @@ class DCSolverScheduler:
                     "at the smallest sigma and keeps a little noise.",
                 }),
                 "steps": steps(),
-                "end": (["sigma 0", "smallest sigma"], {
+                "end": (list(_ENDS), {
                     "default": "sigma 0",
                     "tooltip": "Where it ends: without noise, as ComfyUI's schedulers do, or at "
                     "the model's smallest sigma, as in the papers.",
@@ -61,6 +63,6 @@ class DCSolverScheduler:
             int(steps / denoise) if denoise < 1.0 else steps,
             sampling.sigmas.tolist(),
             host_model.schedule_of(sampling),
-            to_zero=end == "sigma 0",
+            to_zero=chosen("end", _ENDS, end),
         )
         return (torch.tensor(sigmas[-(steps + 1) :]),)

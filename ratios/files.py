@@ -69,10 +69,14 @@ def save_new(obj: RatioSchedule | CPR, path: str | os.PathLike[str]) -> Path:
 
 def save_once(obj: RatioSchedule | CPR, path: str | os.PathLike[str]) -> tuple[Path, bool]:
     """As :func:`save_new`, unless ``path`` or one of its numbers holds the same already; the path,
-    and whether it did.  What the reference cost may differ, as it may have been run before."""
+    and whether it did: it is then the newest of the folder, which comes first where several fit.
+    What the reference cost may differ, as it may have been run before."""
+    to_record(obj)  # refuses what is neither
     for there in named(Path(path)):
         with contextlib.suppress(RatioFileError, OSError):
             if _but_for_costs(load(there)) == _but_for_costs(obj):
+                with contextlib.suppress(OSError):  # somebody else's, or a disk without times
+                    os.utime(there)
                 return there, True
     return save_new(obj, path), False
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import re
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from .cpr import CPR
@@ -15,7 +16,9 @@ from .schedule import RatioSchedule
 
 #: Bytes in the name of a file, without its ending.
 LONGEST = 120
-_FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
+#: With the halves of surrogates, which no disk takes.
+_FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f\ud800-\udfff]')
+_BLANK_START, _BLANK_END = re.compile(r"^[\s.]+"), re.compile(r"[\s.]+$")
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{d}{i}" for d in ("com", "lpt") for i in range(1, 10))}
 
 
@@ -25,7 +28,7 @@ def path_in(folder: Path, name: str) -> Path:
     ``name`` is a file name without a folder; the ending may be left out.  Raises ValueError for a
     name that would leave the folder or that some disk cannot hold.
     """
-    stem = name.strip().removesuffix(SUFFIX).rstrip(". ")
+    stem = _BLANK_END.sub("", name.strip().removesuffix(SUFFIX))
     if not stem or len(stem.encode("utf-8", "replace")) > LONGEST:
         raise ValueError(f"name: expected 1 to {LONGEST} characters, got {name[:40]!r}.")
     if _FORBIDDEN.search(stem) or stem.startswith(".") or stem.split(".")[0].lower() in _DEVICES:
@@ -38,7 +41,8 @@ def path_in(folder: Path, name: str) -> Path:
 
 def usable_name(name: str) -> str:
     """``name``, or one as near to it as a file can have; ``calibration`` for an empty one."""
-    stem = _cut(_FORBIDDEN.sub("_", name.strip().removesuffix(SUFFIX)).strip(". "))
+    stem = _FORBIDDEN.sub("_", name.strip().removesuffix(SUFFIX))
+    stem = _cut(_BLANK_START.sub("", _BLANK_END.sub("", stem)))
     if stem.split(".")[0].lower() in _DEVICES:
         stem = _cut(f"_{stem}")
     return stem or "calibration"
@@ -47,8 +51,39 @@ def usable_name(name: str) -> str:
 def _cut(stem: str) -> str:
     """As much of it as a name can hold."""
     while len(stem.encode("utf-8", "replace")) > LONGEST:
-        stem = stem[:-1].rstrip(". ")
+        stem = _BLANK_END.sub("", stem[:-1])
     return stem
+
+
+def files_below(folder: Path, _above: tuple[tuple[int, int], ...] = ()) -> Iterator[Path]:
+    """The calibrations in a folder and the folders below it, in order of their names.
+
+    Links are followed, but not back into a folder that they are in; hidden ones, such as a bin, are
+    no part of a library.  Nothing of what cannot be read or is not there.
+    """
+    try:
+        status = folder.stat()
+        with os.scandir(folder) as entries:
+            inside = sorted(
+                (entry.name, entry.is_dir(), entry.is_file())
+                for entry in entries
+                if visible(entry.name)
+            )
+    except OSError:
+        return
+    here = (status.st_dev, status.st_ino)
+    if here in _above:
+        return
+    for name, is_folder, is_file in inside:
+        if is_folder:
+            yield from files_below(folder / name, (*_above, here))
+        elif is_file and name.endswith(SUFFIX):
+            yield folder / name
+
+
+def visible(name: str) -> bool:
+    """Whether neither a file nor a folder of its name is hidden."""
+    return not any(part.startswith(".") for part in name.replace("\\", "/").split("/"))
 
 
 class Library:
@@ -84,11 +119,11 @@ class Library:
         with self._lock:
             for gone in self._read.keys() - {path for _, path in files}:
                 del self._read[gone]
-            for name, path in files:
-                try:
-                    found.append((-_stamp(path)[0], name, self.load(path)))
-                except (RatioFileError, OSError) as error:
-                    broken[name] = str(error)
+        for name, path in files:  # who wants a single one meanwhile waits for no more than one
+            try:
+                found.append((-_stamp(path)[0], name, self.load(path)))
+            except (RatioFileError, OSError) as error:
+                broken[name] = str(error)
         found.sort(key=lambda entry: entry[:2])
         return [(name, obj) for _, name, obj in found], broken
 

@@ -10,8 +10,8 @@ from ..solvers import Schedule
 from ..solvers.grid import SAME_POINT, same_point
 from .cpr import CPR
 from .fingerprint import MERGE
-from .matching import laid_over, part_at, place_of, same_grid, whole_run
-from .schedule import ForSolver, Identity, RatioSchedule, settings_of
+from .matching import nearest_place, over_whole, part_at, place_of, same_grid
+from .schedule import Identity, RatioSchedule, choosing
 from .text import counted
 
 #: Guidance scales this close are the same.
@@ -125,7 +125,7 @@ def _where(entries: Iterable[Entry], run: Run) -> str:
     of_solver = [found for found in same if same_solver(found, run)]
     if not of_solver:
         here = run.solver.get("solver", "dc_solver")
-        if all(found.solver != here for found in same):
+        if all(found.serves["solver"] != here for found in same):
             return f" for the solver {here}"
         return "" if run.identity.guidance else " with these solver settings"
     if not any(_same_lora(found, run) for found in of_solver):
@@ -163,12 +163,18 @@ def _prediction(found: RatioSchedule | CPR, run: Run, whole: bool) -> RatioSched
     counts = [run.steps] if whole else longer
     counts = [count for count in counts if found.covers(count, run.cfg)]
     family = _family(found, run) if counts else None
+    if family is None:
+        return None
+    near: list[tuple[float, int, Sequence[float]]] = []
     for count in counts:
-        grid = family(count) if family is not None else None
+        grid = family(count)
         if grid is None or len(grid) != count + 1:  # a scheduler may have dropped some
             continue
-        if not whole and place_of(run.sigmas, grid, run.schedule) is None:
-            continue
+        place = (0.0, 0) if whole else nearest_place(run.sigmas, grid, run.schedule)
+        if place is not None:
+            near.append((place[0], count, grid))
+    # Schedules of neighbouring numbers of steps are alike at their ends.
+    for _, count, grid in sorted(near, key=lambda entry: entry[:2]):
         predicted = replace(found.predict(count, run.cfg), sigmas=tuple(grid))
         fitted = _fitted(predicted, run, whole, SAME_POINT)
         if fitted is not None:
@@ -182,18 +188,14 @@ def _fitted(known: RatioSchedule, run: Run, whole: bool, within: float) -> Ratio
     if known.sigmas is None or (len(known.sigmas) == len(run.sigmas)) != whole:
         return None
     if whole:
-        over = laid_over(known, known.sigmas, run.schedule)
-        if not whole_run(over, run.sigmas, run.schedule, within):
-            return None
-        over = laid_over(over, run.sigmas, run.schedule)
-        return over if over.moves_steps == known.moves_steps else None
+        over = over_whole(known, run.sigmas, run.schedule, within)
+        return over if over is not None and over.moves_steps == known.moves_steps else None
     # Of a part of a run nothing is known but its ratios.
     if known.moves_steps or run.steps <= known.dc_order:
         return None
-    if known.chose_solver and not known.compensates:
-        return None
     place = place_of(run.sigmas, known.sigmas, run.schedule, within)
-    return None if place is None else part_at(known, run.sigmas, place)
+    part = None if place is None else part_at(known, run.sigmas, place)
+    return None if part is None or (part.chose_solver and not part.compensates) else part
 
 
 def _family(cpr: CPR, run: Run) -> Callable[[int], Sequence[float] | None] | None:
@@ -220,10 +222,8 @@ def same_solver(found: RatioSchedule | CPR, run: Run) -> bool:
 
     A calibration that chose its solver serves runs of DC-Solver as it is by default.
     """
-    chose = isinstance(found, RatioSchedule) and found.chose_solver
-    there = settings_of(ForSolver() if chose else found)
-    free = ("dc_order", "variable")
-    same = all(there.get(name) == value for name, value in run.solver.items() if name not in free)
+    there = found.serves
+    same = all(there.get(name) == value for name, value in choosing(run.solver).items())
     return same and found.identity.guidance == run.identity.guidance
 
 
@@ -278,7 +278,8 @@ def _label(found: RatioSchedule | CPR) -> str:
         cfg = "any CFG" if found.cfg is None else f"CFG {found.cfg:g}"
     on = f" on {found.identity.scheduler}" if found.identity.scheduler else ""
     beside = f" with {found.identity.guidance}" if found.identity.guidance else ""
-    own = found.solver == "dc_solver"
-    order = f", order {found.order}" if own and found.order != 2 else ""
-    solver = "" if own else f" for {found.solver}"
+    serves = found.serves
+    own = serves["solver"] == "dc_solver"
+    order = f", order {serves['order']}" if own and serves["order"] != 2 else ""
+    solver = "" if own else f" for {serves['solver']}"
     return f"{steps} at {cfg}{on}{beside}{order}{solver}"

@@ -10,7 +10,7 @@ from ..solvers import LearnedSteps, Schedule
 from ..solvers.grid import SAME_POINT, falls_strictly, make_grid, same_point
 from ..solvers.learned import learned_over
 from .schedule import RatioSchedule
-from .text import counted, plain_of
+from .text import base_of, counted
 from .warp import warped
 
 
@@ -23,7 +23,8 @@ def carry_over(found: RatioSchedule, sigmas: Sequence[float], schedule: Schedule
     first ``dc_order``, at which too few outputs are known for compensation to act.
 
     Learned steps are for runs over the whole grid, or over the learned sigmas themselves; any other
-    runs plain.
+    runs plain.  So does one to which nothing of a tournament is left but the solver that it chose,
+    which is best on its own grid alone: with that of DC-Solver.
     """
     values = [float(sigma) for sigma in sigmas]
     steps = max(len(values) - 1, 0)
@@ -40,11 +41,9 @@ def carry_over(found: RatioSchedule, sigmas: Sequence[float], schedule: Schedule
         return over.with_notes(
             "the steps moved are those of this run, whose schedule is not known to be the one"
         )
-    if whole_run(found, values, schedule):
-        return laid_over(found, values, schedule)
-    moved = laid_over(found, found.sigmas, schedule)
-    if moved.learned is not None and same_grid(moved.learned.sigmas, values, schedule):
-        return laid_over(moved, values, schedule)
+    whole = over_whole(found, values, schedule)
+    if whole is not None:
+        return whole
     if found.moves_steps:
         return _plain(
             found,
@@ -55,13 +54,15 @@ def carry_over(found: RatioSchedule, sigmas: Sequence[float], schedule: Schedule
         )
     ratios: list[float] = []
     hits = 0
-    place = place_of(values, found.sigmas, schedule)
-    for k, step in enumerate(zip(values, values[1:])):
-        at = place_of(step, found.sigmas, schedule) if place is None else place + k
+    ours, theirs = _lams(values, schedule), _lams(found.sigmas, schedule)
+    part = _nearest(ours, theirs, SAME_POINT)
+    for k in range(steps):
+        step = part or _nearest(ours[k : k + 2], theirs, SAME_POINT)
+        at = None if step is None else step[1] + (k if part else 0)
         acts = at is not None and len(ratios) >= found.dc_order
         ratios.append(found.ratios[at] if at is not None and acts else 1.0)
         hits += acts
-    if hits == 0:
+    if hits == 0 or (found.chose_solver and all(ratio == 1.0 for ratio in ratios)):
         return _plain(
             found,
             values,
@@ -81,9 +82,10 @@ def _grid_of(found: RatioSchedule) -> str:
 
 def _plain(found: RatioSchedule, sigmas: list[float], reason: str) -> RatioSchedule:
     count = max(len(sigmas) - 1, 0)
-    note = f"{reason}; sampling as plain {plain_of(found)}"
+    note = f"{reason}; sampling as plain {base_of(found)}"
     return replace(
         found,
+        **found.serves,
         ratios=(1.0,) * count,
         sigmas=tuple(sigmas) if sigmas else None,
         report=None,
@@ -137,12 +139,19 @@ def part_at(found: RatioSchedule, sigmas: Sequence[float], place: int) -> RatioS
     )
 
 
-def whole_run(
+def over_whole(
     found: RatioSchedule, sigmas: Sequence[float], schedule: Schedule, within: float = SAME_POINT
-) -> bool:
-    """Whether a run is over all of the grid that it was calibrated on, or over its learned one."""
-    grids = (found.sigmas, found.sigmas_to_run)
-    return any(grid is not None and same_grid(grid, sigmas, schedule, within) for grid in grids)
+) -> RatioSchedule | None:
+    """The ratios for a run over all of their grid, or over the sigmas that they move it to; None
+    for any other run."""
+    if found.sigmas is None:
+        return None
+    if same_grid(found.sigmas, sigmas, schedule, within):
+        return laid_over(found, sigmas, schedule)
+    moved = laid_over(found, found.sigmas, schedule)
+    if moved.learned is None or not same_grid(moved.learned.sigmas, sigmas, schedule, within):
+        return None
+    return laid_over(moved, sigmas, schedule)
 
 
 def same_grid(
@@ -157,16 +166,33 @@ def place_of(
 ) -> int | None:
     """Where in ``grid`` the sigmas of ``part`` follow each other, at the nearest place of several;
     None where they do not."""
-    count = len(part)
-    places = [
+    found = nearest_place(part, grid, schedule, within)
+    return None if found is None else found[1]
+
+
+def nearest_place(
+    part: Sequence[float], grid: Sequence[float], schedule: Schedule, within: float = SAME_POINT
+) -> tuple[float, int] | None:
+    """That place, behind how far the two are apart there: the sum over their sigmas of the distance
+    in half-logSNR, where that is finite."""
+    return _nearest(_lams(part, schedule), _lams(grid, schedule), within)
+
+
+def _nearest(part: list[float], grid: list[float], within: float) -> tuple[float, int] | None:
+    """The same of half-logSNRs."""
+    places = (
         k
-        for k in range(len(grid) - count + 1)
-        if same_grid(part, grid[k : k + count], schedule, within)
-    ]
-    return min(places, key=lambda k: _apart(part, grid[k : k + count], schedule), default=None)
+        for k in range(len(grid) - len(part) + 1)
+        if all(_apart(lam, grid[k + i]) <= within for i, lam in enumerate(part))
+    )
+    apart = ((math.fsum(map(_apart, part, grid[k : k + len(part)])), k) for k in places)
+    return min(apart, default=None)
 
 
-def _apart(a: Sequence[float], b: Sequence[float], schedule: Schedule) -> float:
-    """How far two grids are apart in half-logSNR, where that is finite."""
-    lams = [(schedule.half_logsnr(x), schedule.half_logsnr(y)) for x, y in zip(a, b)]
-    return math.fsum(abs(here - there) for here, there in lams if here != there)
+def _lams(sigmas: Sequence[float], schedule: Schedule) -> list[float]:
+    return [schedule.half_logsnr(sigma) for sigma in sigmas]
+
+
+def _apart(here: float, there: float) -> float:
+    """How far two half-logSNRs are apart; those that are infinite alike are the same."""
+    return 0.0 if here == there else abs(here - there)

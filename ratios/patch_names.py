@@ -8,6 +8,8 @@ from contextlib import suppress
 from typing import Any
 
 _LONGEST = 400
+#: What a list or a set that is memory is asked to do.
+_FILLING = ("append", "extend", "insert", "pop", "clear", "remove", "add", "discard", "update")
 
 
 def label(function: Any) -> str:
@@ -39,7 +41,8 @@ def name_of(function: Any) -> str:
 
 
 def remembers(function: Any) -> set[str]:
-    """The outer variables and own attributes that a function sets: its memory between calls."""
+    """The outer variables and own attributes that a function sets or fills: its memory between
+    calls."""
     inner = getattr(function, "func", function)
     code = getattr(inner, "__code__", None)
     if code is None:
@@ -50,7 +53,12 @@ def remembers(function: Any) -> set[str]:
     instructions = list(dis.get_instructions(code))
     outer = set(code.co_freevars)
     found = {i.argval for i in instructions if i.opname == "STORE_DEREF"} & outer
-    return found | {i.argval for i in instructions if i.opname == "STORE_ATTR"}
+    found |= {i.argval for i in instructions if i.opname == "STORE_ATTR"}
+    return found | {
+        held.argval
+        for held, method in zip(instructions, instructions[1:])
+        if method.argval in _FILLING and held.opname in ("LOAD_DEREF", "LOAD_ATTR")
+    }
 
 
 def _setting(value: Any) -> str | None:

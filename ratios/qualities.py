@@ -12,7 +12,7 @@ Nothing here takes a gradient of the model, and every run makes one model call a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -29,7 +29,7 @@ from .propose import proposed, warps
 from .refine import jacobian_calls, refine
 from .runs import Course, Loss, Runs, log_error
 from .search import MOST_TRIES
-from .task import Task
+from .task import Task, tells_times
 from .tournament import ENTRANTS, best_pair, tournament_work
 
 #: Outputs before the newest that a learned step may weigh anew.
@@ -52,7 +52,8 @@ def paper(cell: Cell) -> Found:
 def ratios_plus(cell: Cell) -> Found:
     """Ratios, with K and the variable chosen by held-out error, refined on the final error."""
     judge = _judge(cell)
-    variables = ("t", "lambda") if cell.task.schedule.has_model_time else ("lambda",)
+    timed = tells_times(cell.task.schedule, cell.grid.sigmas)
+    variables = ("t", "lambda") if timed else ("lambda",)
     tried: list[tuple[float, Found]] = []
     for dc_order in (1, 2):
         for variable in variables:
@@ -157,6 +158,24 @@ def search(cell: Cell) -> Found:
 def quality_of(task: Task, grid: Grid) -> str:
     """The task's quality, as far as the grid lets it."""
     return task.quality if grid.steps > 1 and falls_strictly(grid.sigmas) else "paper"
+
+
+def check_counts(
+    name: str, counts: Sequence[int], dc_order: int = 2, quality: str = "paper"
+) -> None:
+    """Raises ValueError for numbers of steps at which there is nothing to search."""
+    if quality != "paper":
+        if min(counts) < 2:
+            raise ValueError(
+                f"{name}: expected 2 or more, got {min(counts)}; quality {quality} changes what "
+                "happens between the steps of a run."
+            )
+        return
+    if min(counts) <= dc_order:
+        raise ValueError(
+            f"{name}: expected {dc_order + 1} or more, got {min(counts)}; the first ratio is that "
+            f"of step {dc_order + 1}, so a run this short is plain UniPC (dc_order {dc_order})."
+        )
 
 
 def most_work(task: Task, grid: Grid) -> int:

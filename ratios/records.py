@@ -32,7 +32,7 @@ from .warp import Warp
 
 FORMAT = "dc_solver"
 VERSIONS = (1, 2)
-PACK_VERSION = "0.4.0"
+PACK_VERSION = "0.5.0"
 
 MOST_STEPS = 1000
 MOST_FITTED = 256
@@ -182,8 +182,7 @@ def _to_ratios(record: dict[str, Any], arrays: Arrays, prefix: str, version: int
 
 
 def _check_sigmas(made: RatioSchedule, start: float | None) -> None:
-    """Raises RecordError for sigmas of no step, another ``start`` than theirs, or a model told of
-    more noise than there is at any step."""
+    """Raises RecordError for sigmas of no step, or another ``start`` than theirs."""
     if made.sigmas is None:
         return
     first = made.sigmas[0]
@@ -191,11 +190,6 @@ def _check_sigmas(made: RatioSchedule, start: float | None) -> None:
         raise RecordError("tensor 'sigmas': expected none with 0 steps, got one")
     if start is not None and not math.isclose(start, first, rel_tol=1e-6):
         raise RecordError(f"start: expected the first of the sigmas, {first!r}, got {start!r}")
-    if made.learned is not None and max(made.learned.inputs) > made.learned.sigmas[0]:
-        raise RecordError(
-            f"learned inputs: expected sigmas up to the first that is stepped, "
-            f"{made.learned.sigmas[0]:.6g}, got {max(made.learned.inputs):.6g}"
-        )
 
 
 def _to_cpr(record: dict[str, Any], arrays: Arrays, version: int) -> CPR:
@@ -294,6 +288,15 @@ def _identity(name: str, value: Any) -> Identity:
     }
     # The first files did not have these two.
     return Identity(**_read({"lora": None, "guidance": None, **_object(name, value)}, checks))
+
+
+def check_identity(identity: Identity) -> None:
+    """Raises RecordError for an identity that a file cannot hold."""
+    shape = identity.latent_shape
+    _identity("identity", {
+        **vars(identity), "seeds": list(identity.seeds),
+        "latent_shape": None if shape is None else list(shape),
+    })  # fmt: skip
 
 
 def _from_report(report: Report) -> dict[str, Any]:

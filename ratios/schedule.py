@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from ..solvers import LearnedSteps, get_solver
+from ..solvers.choices import check_one_of
 from ..solvers.inputs import check_ratios, check_settings
 from ..solvers.step import Settings
 from .warp import Warp
@@ -165,6 +166,11 @@ class ForSolver:
     first_corrector: bool = True
     corrector: bool | None = None
 
+    @property
+    def serves(self) -> dict[str, Any]:
+        """The settings of the runs that these ratios are for, as :func:`settings_of` gives them."""
+        return settings_of(self)
+
     def take_settings(self) -> None:
         """Write settings that change nothing as everybody else does, so that equal ones are equal.
 
@@ -231,10 +237,8 @@ class RatioSchedule(ForSolver):
             if not math.isfinite(self.cfg):
                 raise ValueError(f"cfg: expected a finite number, got {self.cfg!r}.")
             object.__setattr__(self, "cfg", float(self.cfg))
-        if self.origin not in ORIGINS:
-            raise ValueError(f"origin: expected one of {ORIGINS}, got {self.origin!r}.")
-        if self.quality not in QUALITIES:
-            raise ValueError(f"quality: expected one of {QUALITIES}, got {self.quality!r}.")
+        check_one_of("origin", self.origin, ORIGINS)
+        check_one_of("quality", self.quality, QUALITIES)
         if self.learned is not None:
             _check_learned(self.learned, self.sigmas)
         if self.warp is not None and not isinstance(self.warp, Warp):
@@ -264,8 +268,16 @@ class RatioSchedule(ForSolver):
     @property
     def chose_solver(self) -> bool:
         """Whether the solver is a tournament's choice, which no check spoke against."""
+        if self.quality != "tournament":
+            return False
         failed = self.report is not None and self.report.verdict == "not better"
-        return self.quality == "tournament" and not failed
+        return not failed and choosing(settings_of(self)) != choosing(settings_of(ForSolver()))
+
+    @property
+    def serves(self) -> dict[str, Any]:
+        """The settings of the runs that the ratios are for: of a solver that a tournament chose,
+        runs of DC-Solver as it is by default."""
+        return settings_of(ForSolver() if self.chose_solver else self)
 
     @property
     def compensates(self) -> bool:
@@ -314,6 +326,11 @@ def _check_learned(learned: LearnedSteps, sigmas: tuple[float, ...] | None) -> N
 def settings_of(schedule: ForSolver | Settings) -> dict[str, Any]:
     """The solver settings of a schedule or a CPR, or those of a run, as keyword arguments."""
     return {f.name: getattr(schedule, f.name) for f in fields(ForSolver)}
+
+
+def choosing(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of :func:`settings_of` that a run chooses; K and the variable are the ratios' own."""
+    return {k: value for k, value in settings.items() if k not in ("dc_order", "variable")}
 
 
 def solver_settings_of(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,13 +13,18 @@ import torch
 
 from ..solvers import Langevin, Schedule, Solver, compensating, get_solver
 from ..solvers.calls import Model, start_not_finite, state_dtype
+from ..solvers.choices import check_one_of
+from ..solvers.compensation import interpolation_weights
 from ..solvers.grid import Grid, falls_strictly, make_grid, sigma_list
 from ..solvers.inputs import check_settings, check_state, check_time
-from ..solvers.step import Settings
+from ..solvers.plan import make_plan
+from ..solvers.step import Settings, Step
+from .cpr import LARGEST_CFG
 from .greedy import HELD_BACK, LOSSES
 from .points import Chunk, ExtraArgs, PointModel, Tally
+from .records import check_identity
 from .references import References
-from .schedule import QUALITIES, Identity
+from .schedule import QUALITIES, ForSolver, Identity, choosing, settings_of
 
 #: Other grids that a calibration may choose, by the name of their scheduler.
 Grids = Mapping[str, torch.Tensor | Sequence[float]]
@@ -141,16 +146,15 @@ class Task:
         _check_key(references, model_key)
         if finals is not None and not callable(finals):
             raise TypeError(f"finals: expected a function of a Finals, got {finals!r}.")
-        if loss not in tuple(LOSSES):
-            raise ValueError(f"loss: expected one of {', '.join(LOSSES)}, got {loss!r}.")
+        check_one_of("loss", loss, LOSSES)
         if isinstance(held_back, bool) or not isinstance(held_back, (int, float)):
             raise TypeError(f"held_back: expected a number, got {held_back!r}.")
         if not 0.5 <= held_back <= 1.0:
             raise ValueError(f"held_back: expected 0.5 to 1, got {held_back!r}.")
-        if guard not in GUARDS:
-            raise ValueError(f"guard: expected one of {', '.join(GUARDS)}, got {guard!r}.")
-        if quality not in QUALITIES:
-            raise ValueError(f"quality: expected one of {', '.join(QUALITIES)}, got {quality!r}.")
+        check_one_of("guard", guard, GUARDS)
+        check_one_of("quality", quality, QUALITIES)
+        if quality == "tournament":
+            _check_tournament(settings)
         if reference_calls is not None and reference_calls < 1:
             raise ValueError(f"reference_calls: expected 1 or more, got {reference_calls}.")
         unknown = sorted(set(identity) - set(Identity.names()))
@@ -204,6 +208,7 @@ class Task:
                 f"sigmas: expected one step or more that moves, got {grid.sigmas}, of which none "
                 "does."
             )
+        check_nodes(make_plan(grid, self.schedule, self.settings))
         return grid
 
     def other_grids(self, grid: Grid) -> dict[str, tuple[float, ...]]:
@@ -232,14 +237,37 @@ class Task:
         )
 
 
+def check_nodes(plan: Sequence[Step]) -> None:
+    """Raises ValueError where a step of a plan could not be compensated, as where times round."""
+    for step in plan:
+        if step.nodes:
+            interpolation_weights(step.nodes, 1.0)
+
+
+def tells_times(schedule: Schedule, sigmas: Sequence[float]) -> bool:
+    """Whether the model's time is known and another at each of these sigmas."""
+    if not schedule.has_model_time:
+        return False
+    noisy = {sigma for sigma in sigmas if sigma > 0.0}
+    return len({schedule.model_time(sigma) for sigma in noisy}) == len(noisy)
+
+
 def check_cfg(cfg: Any) -> float:
     """The guidance scale as a float.  Raises TypeError for no number, ValueError for one that is
-    not finite."""
+    not finite or that no file can hold."""
     if isinstance(cfg, (bool, str)) or not hasattr(cfg, "__float__"):
         raise TypeError(f"cfg: expected a number, got {cfg!r}.")
-    if not math.isfinite(cfg):
-        raise ValueError(f"cfg: expected a finite number, got {cfg!r}.")
-    return float(cfg)
+    try:
+        value = float(cfg)
+    except (TypeError, ValueError, RuntimeError) as error:  # a tensor of two
+        raise TypeError(f"cfg: expected one number, got {cfg!r}.") from error
+    except OverflowError:
+        value = math.inf
+    if not math.isfinite(value):
+        raise ValueError(f"cfg: expected a finite number, got {str(cfg)[:20]}.")
+    if abs(value) > LARGEST_CFG:
+        raise ValueError(f"cfg: expected {LARGEST_CFG:g} at most, got {value:g}.")
+    return value
 
 
 def _checked(identity: Identity) -> Identity:
@@ -249,7 +277,20 @@ def _checked(identity: Identity) -> Identity:
             raise TypeError(f"{name}: expected a text or None, got {value!r}.")
     if not all(0 <= seed <= 2**64 for seed in identity.seeds):
         raise ValueError(f"seeds: expected whole numbers from 0 to 2^64, got {identity.seeds}.")
+    check_identity(identity)
     return identity
+
+
+def _check_tournament(settings: Settings) -> None:
+    """Raises ValueError for a solver of one's own: a tournament chooses it."""
+    own = choosing(settings_of(ForSolver()))
+    for name, value in choosing(settings_of(settings)).items():
+        if value != own[name]:
+            raise ValueError(
+                f"{name}: expected {own[name]} with quality tournament, which chooses the solver "
+                f"and its settings by itself and serves runs of dc_solver, got {value}; set it "
+                "back, or take another quality."
+            )
 
 
 def _check_key(references: References | None, model_key: Hashable) -> None:

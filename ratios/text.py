@@ -88,8 +88,9 @@ def _gain(report: Report, base: str) -> list[str]:
         searched = _seeds(report.points, "search")
         lines.append(f"error on the {searched}: {report.search_gain:.2f}{together}")
     if report.verdict == "not better":
-        found = "  ".join(f"{ratio:.3f}" for ratio in report.found)
-        lines.append(f"not better than {base}, so the ratios stay 1 (found: {found})")
+        ratios = "  ".join(f"{ratio:.3f}" for ratio in report.found)
+        found = f" (found: {ratios})" if any(ratio != 1.0 for ratio in report.found) else ""
+        lines.append(f"not better than {base}, so the ratios stay 1{found}")
     return lines
 
 
@@ -144,11 +145,9 @@ def label_of(solver: str, corrector: bool | None = None) -> str:
 
 
 def base_of(found: ForSolver) -> str:
-    """The solver that some ratios are compared with, for people: theirs without them, or where they
-    were free to choose one, UniPC."""
-    if getattr(found, "chose_solver", False):
-        return label_of("dc_solver")
-    return plain_of(found)
+    """The solver that some ratios are compared with, for people: that of the runs that they serve,
+    without them."""
+    return label_of(found.serves["solver"], found.serves["corrector"])
 
 
 def plain_of(found: ForSolver) -> str:

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..solvers import get_solver
 from ..solvers.step import Settings
 from .cell import Cell
 from .families import plain_course
+from .task import tells_times
 
 #: Solvers with the orders they run at.
 ENTRANTS = (
@@ -41,12 +43,7 @@ class Pair:
 
 def entrants(cell: Cell) -> list[Pair]:
     """Every solver on the given grid and on the stock ones."""
-    timed = cell.task.schedule.has_model_time
-    solvers = [
-        Settings(solver=name, order=order)
-        for name, order in ENTRANTS
-        if timed or name != "deis_tab"
-    ]
+    solvers = [Settings(solver=name, order=order) for name, order in ENTRANTS]
     grids: list[tuple[str | None, tuple[float, ...]]] = [
         (None, cell.grid.sigmas),
         *cell.other_grids().items(),
@@ -57,6 +54,7 @@ def entrants(cell: Cell) -> list[Pair]:
         for name, grid in grids
         for settings in solvers
         if name is None or grid != cell.grid.sigmas
+        if not get_solver(settings.solver).timed or tells_times(cell.task.schedule, grid)
     ]
     return pairs
 

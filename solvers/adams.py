@@ -15,6 +15,7 @@ from functools import cache
 
 import torch
 
+from .grid import Point
 from .solver import Span, Weights
 
 #: Enough for time ~ log sigma over a step that divides sigma by a hundred.
@@ -52,14 +53,25 @@ def corrected_in_sigma(span: Span) -> Weights:
 
 def explicit(span: Span, coordinate: Coordinate) -> Weights:
     """The weights of the known outputs, newest first, interpolated in a coordinate of sigma."""
-    places = [coordinate(point.sigma) for point in span.known]
+    places = _places(span.known, coordinate)
     return integrals(places, span.known[0].sigma, span.target.sigma, coordinate)
 
 
 def implicit(span: Span, coordinate: Coordinate) -> Weights:
     """The weights of the new output and the known ones."""
-    places = [coordinate(point.sigma) for point in (span.target, *span.known)]
+    places = _places((span.target, *span.known), coordinate)
     return integrals(places, span.known[0].sigma, span.target.sigma, coordinate)
+
+
+def _places(points: Sequence[Point], coordinate: Coordinate) -> list[float]:
+    """Raises ValueError for points that the coordinate does not tell apart."""
+    places = [coordinate(point.sigma) for point in points]
+    if len(set(places)) < len(places):
+        raise ValueError(
+            f"sigmas: expected outputs at different times, got {tuple(places)}; the sigma_to_t of "
+            "the schedule must not round, or take deis_rhoab, which interpolates in sigma."
+        )
+    return places
 
 
 def change(corrected: Sequence[float], predicted: Sequence[float]) -> Weights:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from .adaptive import Tolerance
+from .choices import check_one_of
 from .exponential import VARIANTS
 from .grid import Grid
 from .langevin import Langevin
@@ -30,19 +31,19 @@ def check_settings(settings: Settings) -> Settings:
     corrector where there is none.
     """
     entry = get_solver(settings.solver)
-    _one_of("variant", settings.variant, VARIANTS)
-    _one_of("dc_order", settings.dc_order, DC_ORDERS)
-    _one_of("variable", settings.variable, VARIABLES)
-    _one_of("lower_order", settings.lower_order, LOWER_ORDERS)
-    _one_of("first_corrector", settings.first_corrector, (True, False))
-    _one_of("corrector", settings.corrector, (None, True, False))
+    check_one_of("variant", settings.variant, VARIANTS)
+    check_one_of("dc_order", settings.dc_order, DC_ORDERS)
+    check_one_of("variable", settings.variable, VARIABLES)
+    check_one_of("lower_order", settings.lower_order, LOWER_ORDERS)
+    check_one_of("first_corrector", settings.first_corrector, (True, False))
+    check_one_of("corrector", settings.corrector, (None, True, False))
     if settings.corrector and entry.kind != "multistep":
         raise ValueError(
             f"corrector: expected none with the {entry.kind} solver {entry.name}, got True; UniC "
             "needs the outputs of earlier steps."
         )
     if entry.order is None:
-        _one_of("order", settings.order, entry.orders, f" with {entry.name}")
+        check_one_of("order", settings.order, entry.orders, f" with {entry.name}")
     return resolved(settings)
 
 
@@ -211,9 +212,3 @@ def _whole(value: Any) -> bool:
 def _positive(value: Any) -> bool:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return number and 0.0 < value < math.inf
-
-
-def _one_of(name: str, value: Any, allowed: Sequence[Any], beside: str = "") -> None:
-    if not any(type(value) is type(option) and value == option for option in allowed):
-        listed = ", ".join(repr(option) for option in allowed)
-        raise ValueError(f"{name}: expected one of {listed}, got {value!r}{beside}.")

@@ -21,8 +21,8 @@ from .step import Settings, Step
 
 #: Steps whose outputs may be weighed anew: each keeps all outputs, and their weights grow squared.
 MOST_CHANGED = 64
-#: The powers of larger ones have no place in 32 bits.
-LARGEST_CHANGE = 1e6
+#: Far beyond any that a search finds; what grows by more in each step overflows a long run.
+LARGEST_CHANGE = 100.0
 _ZERO_SUM = 1e-6
 
 
@@ -58,6 +58,9 @@ class LearnedSteps:
                              f"steps, got {len(inputs)}.")  # fmt: skip
         if min(inputs) <= 0.0:
             raise ValueError(f"learned inputs: expected sigmas above 0, got {_short(inputs)}.")
+        if max(inputs) > sigmas[0]:
+            raise ValueError(f"learned inputs: expected sigmas up to the first that is stepped, "
+                             f"{sigmas[0]:.6g}, got {_short(inputs)}.")  # fmt: skip
         object.__setattr__(self, "sigmas", sigmas)
         object.__setattr__(self, "inputs", inputs)
         if self.changes is not None:
@@ -83,12 +86,12 @@ def learned_over(learned: LearnedSteps, grid: Grid, schedule: Schedule) -> Learn
             f"{ours[-1]:.6g}, which the learned steps are for, got {_run(theirs)}; pass the sigmas "
             "that they were calibrated on, or the learned ones."
         )
-    told = learned.inputs[0]
-    first = theirs[0] if told == ours[0] else told
+    first, *others = learned.inputs
+    first = theirs[0] if first == ours[0] else first
     return replace(
         learned,
         sigmas=(theirs[0], *ours[1:-1], theirs[-1]),
-        inputs=(first, *learned.inputs[1:]),
+        inputs=tuple(min(told, theirs[0]) for told in (first, *others)),
     )
 
 
@@ -103,8 +106,6 @@ def learned_plan(
     A callback is told the sigma that the model is.  Raises ValueError for a sigma that the schedule
     does not have.
     """
-    for sigma in learned.inputs:
-        schedule.check(sigma)
     plan = make_plan(make_grid(learned.sigmas, schedule), schedule, settings, ratios)
     if learned.changes is None:
         return [replace(step, sigma=told) for step, told in zip(plan, learned.inputs)]

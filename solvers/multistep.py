@@ -77,8 +77,7 @@ def _make_step(
     assert entry.predict is not None and entry.correct is not None
 
     nodes = _nodes(points, settings, schedule)
-    weights = interpolation_weights(nodes, ratio) if nodes else None
-    compensate = weights if ratio != 1.0 else None
+    compensate = interpolation_weights(nodes, ratio) if nodes and ratio != 1.0 else None
 
     wanted = settings.corrector and (settings.first_corrector or i > 0)
     if settings.lower_order is True and len(known) == 1 and _amplifies(entry, h):

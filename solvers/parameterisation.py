@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from .choices import check_one_of
 from .grid import Point
 from .schedules import Schedule
 
@@ -28,7 +29,7 @@ def denoised_weights(prediction: str, sigma: float, schedule: Schedule) -> Pair:
     Raises ValueError for an unknown prediction and for one that says nothing of x0 on this
     schedule: noise where there is no signal, either velocity on the other family.
     """
-    _check(prediction)
+    check_one_of("prediction", prediction, PREDICTIONS)
     signal, alpha = schedule.signal(sigma), schedule.alpha(sigma)
     if prediction == "x0":
         return (0.0, 1.0)
@@ -53,7 +54,7 @@ def denoiser(
     ``network(x, sigma, **extra_args)`` takes the state in the papers' scaling and the host's
     sigmas, shape ``(B,)``, and returns its prediction, one of :data:`PREDICTIONS`.
     """
-    _check(prediction)
+    check_one_of("prediction", prediction, PREDICTIONS)
 
     def model(x: torch.Tensor, sigma: torch.Tensor, **extra_args: Any) -> torch.Tensor:
         values = [float(value) for value in sigma]
@@ -64,13 +65,6 @@ def denoiser(
         return _column(of_state, x) * x + _column(of_output, x) * output
 
     return model
-
-
-def _check(prediction: str) -> None:
-    if prediction not in PREDICTIONS:
-        raise ValueError(
-            f"prediction: expected one of {', '.join(PREDICTIONS)}, got {prediction!r}."
-        )
 
 
 def _column(values: Sequence[float], x: torch.Tensor) -> torch.Tensor:

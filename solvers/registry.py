@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
+from .choices import check_one_of
 from .solver import Solver
 
 #: The files of ``methods/``, in the order of the dropdowns.
@@ -31,7 +32,5 @@ def compensating() -> list[str]:
 
 def get_solver(name: str) -> Solver:
     """The solver of this name.  Raises ValueError listing the known ones."""
-    try:
-        return SOLVERS[name]
-    except (KeyError, TypeError):
-        raise ValueError(f"solver: expected one of {', '.join(SOLVERS)}, got {name!r}.") from None
+    check_one_of("solver", name, SOLVERS)
+    return SOLVERS[name]

@@ -115,7 +115,7 @@ def sample(
         extra_args: keyword arguments for every model call.
         callback: receives ``{"x", "i", "sigma", "sigma_hat", "denoised"}`` once for each interval
             of the grid, those from sigma 0 on too, and not for Langevin steps; of an adaptive
-            solver once a model call.
+            solver at least once a model call.
         disable: hides the console's progress bar; None hides it where there is no terminal.
 
     Returns:

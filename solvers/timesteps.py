@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .choices import check_one_of
 from .grid import FIRST_FLOW_SIGMA
 from .schedules import FlowSchedule, Schedule, discrete_time
 
@@ -33,8 +34,7 @@ def make_sigmas(
     Raises ValueError for an unknown spacing, a number of steps that the table cannot give, or a
     table that does not rise.
     """
-    if spacing not in SPACINGS:
-        raise ValueError(f"spacing: expected one of {', '.join(SPACINGS)}, got {spacing!r}.")
+    check_one_of("spacing", spacing, SPACINGS)
     most = len(table) - 1 if spacing == "authors" else 10_000
     if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= most:
         raise ValueError(f"steps: expected 1 to {most} on this schedule, got {steps!r}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -113,6 +114,8 @@ def test_the_demo_writes_its_table_pictures_and_files(
     told = capsys.readouterr().out
     assert "UniPC on the same sigmas = 1" in told and "4 held-out seeds" in told
     assert told.count("DPM-Solver-23, adaptive: ") == 1
+    (full,) = re.findall(r"DC-Solver, full: (\S+) of UniPC's error at 5 steps \(", told)
+    assert float(full) < 0.7
     for name in ("contact_sheet.png", "ratios.png"):
         pixels = np.asarray(Image.open(tmp_path / name).convert("L"), dtype=np.float32)
         assert min(pixels.shape) > 300 and pixels.std() > 10.0

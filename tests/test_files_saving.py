@@ -129,5 +129,9 @@ def test_what_was_saved_before_is_found_whatever_its_reference_cost(
     second, there = save_once(again(obj), path)
     assert second.name == "a_02.safetensors" and not there
     assert save_once(obj, path) == (second, True) and load(second) == again(obj)
-    assert save_once(better(obj), path) == (tmp_path / "a_03.safetensors", False)
+    third, _ = save_once(better(obj), path)
+    assert third == tmp_path / "a_03.safetensors"
+    os.utime(second, (1.0, 1.0))
+    assert save_once(obj, path) == (second, True)
+    assert second.stat().st_mtime >= third.stat().st_mtime, "what was saved last comes first"
     assert save_new(obj, path).name == "a_04.safetensors"

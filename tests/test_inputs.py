@@ -50,10 +50,14 @@ BAD_SAMPLE: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "order 0": ({"order": 0}, ValueError, "order: expected one of .* got 0"),
     "order float": ({"order": 2.0}, ValueError, r"order: expected one of .* got 2\.0"),
     "order bool": ({"order": True}, ValueError, "order: expected one of .* got True"),
-    "variant": ({"variant": "bh3"}, ValueError, "variant: expected one of 'bh1', 'bh2', got 'bh3'"),
+    "variant": ({"variant": "bh3"}, ValueError, "variant: expected one of bh1, bh2, got 'bh3'"),
     "dc_order": ({"dc_order": 4}, ValueError, "dc_order: expected one of 1, 2, 3, got 4"),
-    "variable": ({"variable": "s"}, ValueError, "variable: expected one of 't', 'lambda', got 's'"),
-    "lower_order": ({"lower_order": "end"}, ValueError, "lower_order: expected one of True, 'fin"),
+    "variable": ({"variable": "s"}, ValueError, "variable: expected one of t, lambda, got 's'"),
+    "lower_order": (
+        {"lower_order": "end"},
+        ValueError,
+        "lower_order: expected one of True, fin",
+    ),
     "lower_order 1": ({"lower_order": 1}, ValueError, "lower_order: expected one of .* got 1"),
     "first_corrector": ({"first_corrector": None}, ValueError, "first_corrector: .* got None"),
     "few ratios": ({"ratios": [1.0] * 3}, ValueError, "ratios: expected 4, .* 4 steps, got 3"),
@@ -352,7 +356,25 @@ BAD_CALIBRATE: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "finals": ({"finals": []}, TypeError, r"finals: expected a function of a Finals, got \[\]"),
     "seeds": ({"seeds": [-1]}, ValueError, r"seeds: expected whole numbers from 0 .*got \(-1,\)"),
     "scheduler": ({"scheduler": 5}, TypeError, "scheduler: expected a text or None, got 5"),
+    "class": ({"model_class": "x" * 5000}, ValueError, "model_class: expected a text of at most 4"),
+    "many seeds": ({"seeds": range(10_001)}, ValueError, "seeds: expected a list of at most 10000"),
+    "shape": ({"latent_shape": (-1, 4)}, ValueError, "latent_shape: expected a whole number from"),
+    "cfg large": ({"cfg": 1e5}, ValueError, "cfg: expected 10000 at most, got 100000"),
+    "cfg vast": ({"cfg": 10**400}, ValueError, "cfg: expected a finite number, got 10000"),
+    "cfg two": ({"cfg": X[0]}, TypeError, "cfg: expected one number, got tensor"),
 }
+
+
+def test_deis_refuses_times_that_are_rounded_and_compensation_only_where_it_acts() -> None:
+    rounded = VPSchedule(lambda sigma: round(10 * math.atan(sigma)))
+    arguments: dict[str, Any] = {"schedule": rounded, "disable": True}
+    sigmas = [20.0, 19.0, 10.0, 5.0, 2.0, 0.0]
+    assert [rounded.model_time(sigma) for sigma in sigmas[:3]] == [15, 15, 15]
+    with pytest.raises(ValueError, match=r"expected outputs at different times, .*take deis_rhoab"):
+        sample(Gaussian(), X, sigmas, solver="deis_tab", **arguments)
+    plain = sample(Gaussian(), X, sigmas, **arguments)
+    late = sample(Gaussian(), X, sigmas, ratios=[1.0, 1.0, 1.0, 1.0, 1.2], **arguments)
+    assert not torch.equal(plain, late)
 
 
 def test_times_that_are_rounded_are_refused() -> None:

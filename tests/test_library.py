@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 from dc_solver.ratios import RatioSchedule, save
-from dc_solver.ratios.library import Library, path_in, usable_name
+from dc_solver.ratios.library import Library, files_below, path_in, usable_name, visible
 from hypothesis import given
 from hypothesis import strategies as st
 
 BAD = ("", "  ", ".", "..", "../x", "a/b", "a\\b", "/etc/passwd", "C:x", "nul", "NUL.x", "com1",
-       "a\0b", "a\nb", ".hidden", "x" * 200, "a*", "a?")  # fmt: skip
+       "a\0b", "a\nb", ".hidden", "x" * 200, "a*", "a?", "\ud800", "\xa0", ".\u3000.")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -29,6 +29,12 @@ def test_good_names_in_any_script(name: str, tmp_path: Path) -> None:
     assert path.name.count(".safetensors") == 1
 
 
+@given(st.text(alphabet=st.characters() | st.sampled_from(". \xa0\u3000con/"), max_size=200))
+def test_what_is_made_of_any_name_is_one(name: str) -> None:
+    for text in (name, f"{name}\ud800", f".{name}con"):
+        assert path_in(Path("/library"), usable_name(text)).parent == Path("/library")
+
+
 @given(st.text(max_size=60))
 def test_no_name_leaves_the_folder(name: str) -> None:
     folder = Path("/library")
@@ -37,6 +43,27 @@ def test_no_name_leaves_the_folder(name: str) -> None:
     except ValueError:
         return
     assert path.parent == folder and path.resolve().parent == folder.resolve()
+
+
+def test_what_is_below_a_folder(tmp_path: Path) -> None:
+    root, elsewhere = tmp_path / "library", tmp_path / "elsewhere"
+    names = ("b", "a", "sub/c", ".bin/gone", "sub/.d")
+    for path in (*(root / f"{name}.safetensors" for name in names), elsewhere / "e.safetensors"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    (root / "notes.txt").write_bytes(b"")
+    (root / "folder.safetensors").mkdir()
+    (root / "shared").symlink_to(elsewhere)
+    (root / "sub" / "loop").symlink_to(root)
+    (elsewhere / "back").symlink_to(root / "sub")
+    (root / "nowhere.safetensors").symlink_to(root / "missing")
+    (root / "one.safetensors").symlink_to(elsewhere / "e.safetensors")
+    found = [path.relative_to(root).as_posix() for path in files_below(root)]
+    assert found == [f"{name}.safetensors" for name in
+                     ("a", "b", "one", "shared/back/c", "shared/e", "sub/c")]  # fmt: skip
+    assert not list(files_below(tmp_path / "missing"))
+    assert [name for name in ("a", "a/b", "a\\b") if not visible(name)] == []
+    assert [name for name in (".a", ".a/b", "a/.b", "a\\.b") if visible(name)] == []
 
 
 @pytest.mark.parametrize(

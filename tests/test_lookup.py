@@ -17,8 +17,10 @@ from dc_solver.ratios import (
     save,
     settings_of,
 )
+from dc_solver.ratios.chosen import fitted
 from dc_solver.ratios.library import Library, state_of
 from dc_solver.ratios.lookup import Choice, Run, choose
+from dc_solver.ratios.warp import Warp, warped
 from dc_solver.solvers import LearnedSteps, VPSchedule, discrete_time
 
 TABLE = emoji.load("eps").sigmas
@@ -339,3 +341,47 @@ def test_a_tournament_that_failed_chose_no_solver() -> None:
     for verdict in ("better", "unchecked"):
         assert look(tournament(verdict, 0.9, order=3), run(grid(5))).source == "file"
     assert look(tournament("not better", 1.3), run(grid(5))).source == "file"
+
+
+def test_a_part_to_which_nothing_is_left_of_a_tournament_but_its_solver_runs_without() -> None:
+    """Its one ratio is of a later step than the part has."""
+    won = tournament("better", 0.5, solver="dpmpp_2m")
+    won = replace(won, ratios=(1.0,) * 9 + (1.2,), sigmas=grid(10))
+    assert look(won, run(grid(10)[:8])).ratios is None
+    tail = look(won, run(grid(10)[4:])).ratios
+    assert tail is not None and tail.solver == "dpmpp_2m" and tail.ratios[-1] == 1.2
+
+
+def test_what_a_tournament_serves_is_told_by_the_runs_that_it_serves() -> None:
+    won = tournament("better", 0.5, solver="ipndm", order=3)
+    reason = look(won, run(grid(5), 5.0)).reason
+    assert "5 steps at CFG 7 on simple; nothing for 5 steps at CFG 5" in reason
+    third = replace(run(grid(5)), solver={**run(()).solver, "order": 3})
+    assert look(won, third).reason.endswith("with these solver settings")
+    other = replace(run(grid(5)), solver=settings_of(replace(calibration(), solver="ipndm")))
+    assert look(won, other).reason.endswith("for the solver ipndm")
+
+
+def test_a_part_is_predicted_for_the_number_of_steps_that_it_is_of() -> None:
+    """The last steps of neighbouring numbers of steps lie within 5% of each other."""
+    found = fit_cpr([calibration(n, w) for n in (10, 20, 50) for w in (2.0, 8.0)])
+    for steps in (20, 30, 40, 50):
+        for count in (4, 8, 12):
+            ratios = look(found, run(grid(steps)[-count - 1 :], 5.0)).ratios
+            assert ratios is not None
+            expected = f"steps {steps - count + 1} to {steps} of a schedule of {steps}"
+            assert ratios.notes[-1] == expected, (steps, count)
+
+
+def test_a_warp_moves_the_steps_of_the_run_as_where_it_is_connected() -> None:
+    whole, warp = grid(5), Warp(0.8, 1.2)
+    moved = warped(whole, SCHEDULE, warp)
+    assert moved is not None
+    made = replace(calibration(), warp=warp, learned=LearnedSteps(moved), quality="schedule")
+    found = fit_cpr([made])
+    near = run(tuple(1.02 * sigma for sigma in whole))
+    near = replace(near, grid_of=lambda scheduler, steps: near.sigmas)
+    ratios = look(found, near).ratios
+    assert ratios is not None and ratios.learned is not None
+    assert ratios.learned.sigmas == warped(near.sigmas, SCHEDULE, warp) != moved
+    assert ratios.learned == fitted(found.predict(5, 7.0), near).learned

@@ -135,3 +135,15 @@ def test_learned_steps_at_sigmas_that_a_model_lacks_run_plain() -> None:
     found = RatioSchedule((1.0,) * 3, sigmas=(5.0, 0.9, 0.5, 0.0), learned=steps)
     over = carry_over(found, (1.0, 0.9, 0.5, 0.0), FlowSchedule())
     assert not over.moves_steps and "do not fit" in over.notes[-1]
+
+
+def test_the_solver_of_a_tournament_alone_does_not_run_on_other_grids() -> None:
+    """It is the best of the grid that it was chosen on; elsewhere it may be far from that."""
+    won = replace(FOUND, ratios=(1.0,) * 5, solver="ipndm", order=3, quality="tournament")
+    assert carry_over(won, SIGMAS, VPSchedule()) is won
+    for sigmas in (SIGMAS[2:], (14.6, 3.0, 1.0, 0.0), SIGMAS[:3]):
+        other = carry_over(won, sigmas, VPSchedule())
+        assert (other.solver, other.order) == ("dc_solver", 2) and not other.acts
+        assert other.notes[-1].endswith("sampling as plain UniPC")
+    with_ratios = replace(won, ratios=FOUND.ratios)
+    assert carry_over(with_ratios, SIGMAS[2:], VPSchedule()).solver == "ipndm"

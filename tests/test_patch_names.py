@@ -80,6 +80,31 @@ def test_what_a_patch_remembers_is_not_in_its_name() -> None:
     assert name_of(patch) == before == "counting 2"
 
 
+def test_a_list_that_is_filled_is_memory_and_one_that_is_read_a_setting() -> None:
+    seen: list[float] = []
+    layers = [7, 8]
+
+    def make(scale: float) -> Callable[[Any], Any]:
+        def patch(args: Any) -> Any:
+            seen.append(args)
+            return args * scale * len(layers)
+
+        return patch
+
+    class Guide:
+        def __init__(self) -> None:
+            self.layers, self.seen = [7, 8], set[float]()
+
+        def patched(self, args: Any) -> Any:
+            self.seen.add(args)
+            return args * len(self.layers)
+
+    for patch in (make(2.0), Guide().patched):
+        before = name_of(patch)
+        patch(1.5)
+        assert name_of(patch) == before and "7/8" in before and "1.5" not in before
+
+
 def test_a_default_that_is_a_list_is_memory() -> None:
     def patch(args: Any, scale: float = 2.0, calls: list[int] = [0]) -> Any:  # noqa: B006
         calls[0] += 1

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 from dc_solver.ratios import QUALITIES, RatioSchedule, Report, calibrate, calibrate_grid
+from dc_solver.ratios.cell import Cell, Found
 from dc_solver.ratios.chosen import record
+from dc_solver.ratios.edits import apply_edits
 from dc_solver.ratios.families import RatioFamily, StepFamily, WarpFamily, plain_course
 from dc_solver.ratios.greedy import LOSSES
 from dc_solver.ratios.least_squares import fit
@@ -22,7 +24,7 @@ from dc_solver.ratios.runs import Loss, Runs, Sketch, log_error
 from dc_solver.ratios.text import describe_ratios
 from dc_solver.ratios.trajectory import Trajectory
 from dc_solver.ratios.warp import Warp, angle, sigma_at_angle, warped
-from dc_solver.solvers import sample
+from dc_solver.solvers import VPSchedule, sample
 from dc_solver.solvers.step import Settings
 from problems import Counted, Gaussian, Mixture, point_model, schedule_of
 
@@ -373,3 +375,55 @@ def test_a_tournaments_gain_is_named_against_the_solver_that_it_was_measured_aga
                       errors_dpmpp_2m=(2.0, 2.0), verdict="better"),
     )  # fmt: skip
     assert "of UniPC" in describe_ratios(found)
+
+
+@pytest.mark.parametrize(
+    ("own", "told"),
+    [
+        ({"solver": "ddim"}, "solver: expected dc_solver with quality tournament.* got ddim; set"),
+        ({"order": 3}, "order: expected 2 with quality tournament"),
+        ({"corrector": False}, "corrector: expected None with quality tournament"),
+    ],
+)
+def test_a_tournament_takes_no_solver_of_ones_own(own: dict[str, Any], told: str) -> None:
+    """Its result would serve other runs than those that it was compared with."""
+    with pytest.raises(ValueError, match=told):
+        calibrate(
+            Mixture(), points("vp", 4), GRIDS["vp"], schedule=schedule_of("vp"), check=1,
+            quality="tournament", **own,
+        )  # fmt: skip
+
+
+def test_a_tournament_that_failed_chose_no_solver_after_an_edit_either() -> None:
+    """An edit drops the report."""
+    plain = RatioSchedule((1.0,) * 4, quality="tournament", dc_order=1)
+    assert not plain.chose_solver and not apply_edits(plain, {3: 1.2}).chose_solver
+    assert replace(plain, solver="ipndm").chose_solver
+
+
+def test_rounded_times_are_in_the_way_of_what_needs_them_alone() -> None:
+    """DEIS leaves the tournament, and ratios+ interpolates in half-logSNR."""
+    rounded, grid = VPSchedule(lambda sigma: round(10 * math.atan(sigma))), (20, 19, 10, 5, 2, 0)
+    for quality in ("ratios+", "tournament"):
+        found = calibrate(
+            Mixture(), points("vp", 4), grid, schedule=rounded, quality=quality,
+            variable="lambda", reference_calls=20,
+        )  # fmt: skip
+        assert found.solver != "deis_tab" and found.variable == "lambda"
+
+
+def test_a_solver_that_won_alone_and_failed_is_told_as_what_did_not_help(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def ddim(cell: Cell) -> Found:
+        return Found(replace(cell.plain, solver="ddim", order=1, dc_order=2), (1.0,) * 4)
+
+    monkeypatch.setitem(SEARCHES, "tournament", ddim)
+    found = calibrate(
+        Mixture(), points("vp", 6), GRIDS["vp"][-5:], schedule=schedule_of("vp"), check=3,
+        quality="tournament",
+    )  # fmt: skip
+    assert found.solver == "dc_solver" and not found.active
+    assert found.notes == ("the solver that was chosen did not help on the check seeds: the ratios "
+                           "stay 1",)  # fmt: skip
+    assert "not better than UniPC, so the ratios stay 1\n" in describe_ratios(found)

@@ -110,6 +110,15 @@ def test_fields_that_the_run_does_not_use_may_be_empty() -> None:
     assert asked.asked_in("Off", **empty) == asked.asked_in("Off")
 
 
+def test_what_is_in_fields_is_kept_for_a_solver_that_comes_from_elsewhere() -> None:
+    """From an axis of a plot, or from typed words for the second pass."""
+    p, _ = asking(rtol=0.01, atol=0.002, max_calls=50, langevin_snr=0.3)
+    adapter("asked").ask_on_axis(p, "solver", "dpm_12")
+    found = adapter("asked").asked_of(p)
+    assert (found.solver, found.rtol, found.atol, found.max_calls) == ("dpm_12", 0.01, 0.002, 50)
+    assert found.langevin_snr == 0.3
+
+
 @pytest.mark.parametrize(("choice", "off"), [("Off", True), ("Automatic", False)])
 def test_off_stays_off_where_another_field_is_wrong(
     choice: str, off: bool, monkeypatch: pytest.MonkeyPatch

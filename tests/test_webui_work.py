@@ -112,7 +112,9 @@ def test_any_model_name_makes_a_file_name(tmp_path: Path) -> None:
     [
         ({"prompts": " \n"}, "prompts: expected one or more"),
         ({"steps": "few"}, "steps: expected numbers"),
-        ({"steps": "2"}, "steps: expected numbers from 3"),
+        ({"steps": "2"}, "steps: expected 3 or more, got 2"),
+        ({"steps": "1", "quality": "full"}, "steps: expected 2 or more, got 1"),
+        ({"steps": "5.7"}, "steps: expected whole numbers such as 5, 8; got '5.7'"),
         ({"steps": ""}, "steps: expected numbers"),
         ({"cfgs": "nan"}, "CFG: expected numbers"),
         ({"steps": "3 4 5 6 7 8 9", "cfgs": "1 2 3 4 5"}, "at most 32 pairs"),
@@ -230,9 +232,10 @@ def test_what_the_tab_calibrates_is_found_at_one_call_a_step(
     tmp_path: Path, webui: dict[str, Any], schedulers: None, quality: str
 ) -> None:
     done = calibrated(tmp_path, webui, quality=quality, name="made")
-    assert done.work.message == "saved as made.safetensors; the next image uses it"
     found = done.files["made.safetensors"]
     assert isinstance(found, RatioSchedule) and found.quality == quality
+    use = "the next image uses it" if found.active else "it gained nothing, so images stay plain"
+    assert done.work.message == f"saved as made.safetensors; {use}"
     assert done.work.result == [found]
     assert found.identity.scheduler == "simple" and found.report is not None
     if quality == "full":

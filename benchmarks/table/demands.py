@@ -61,7 +61,7 @@ def _against_authors(cells: Cells) -> Iterator[Demand]:
     else:
         means = [against(a.result.errors, b).geometric_mean for a, b, _ in pairs]
         share = share_within(means, 1.02)
-        figure = f"{share:.0%} of {{}}, worst {max(means):.3f}"
+        figure = f"{share:.1%} of {{}}, worst {max(means):.3f}"
         yield _over(text, figure, share >= MOST, len(means), _planned(AUTHORS, STEPS))
         shares = [line.result.cost / cost for line, _, cost in pairs]
         yield Demand(costs, f"{max(shares):.3f} at most", max(shares) <= 0.2)
@@ -103,7 +103,7 @@ def _safe(cells: Cells, mode: str) -> Demand:
     if not means:
         return _missing(text)
     share = share_within(means, 1.03)
-    figure = f"{share:.0%} of {{}}, worst {max(means):.3f}"
+    figure = f"{share:.1%} of {{}}, worst {max(means):.3f}"
     return _over(text, figure, share >= MOST, len(means), _planned(mode))
 
 

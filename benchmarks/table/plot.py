@@ -16,7 +16,7 @@ def table_figure(cells: Cells) -> Figure:
     """A line each for the uncalibrated sampler and every calibration, on `simple` and `beta`
     together; *rival* = 1."""
     models = sorted({cell.model for cell in cells.results})
-    figure = Figure(figsize=(4.6 * len(models) + 1.6, 4.2), layout="constrained")
+    figure = Figure(figsize=(4.4 * len(models) + 2.2, 4.2), layout="constrained")
     axes = figure.subplots(1, len(models), sharey=True, squeeze=False)[0]
     for axis, model in zip(axes, models):
         steps = sorted({cell.steps for cell in cells.results if cell.model == model})
@@ -44,5 +44,5 @@ def table_figure(cells: Cells) -> Figure:
         axis.set_xticks(steps)
         axis.grid(alpha=0.3, which="both")
     axes[0].set_ylabel("error, rival = 1 (geometric mean)")
-    axes[-1].legend(fontsize="small")
+    figure.legend(*axes[-1].get_legend_handles_labels(), loc="outside right upper")
     return figure

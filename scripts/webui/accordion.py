@@ -62,7 +62,7 @@ def _fields(elem_id: Any) -> dict[str, Any]:
             choice = gr.Dropdown(
                 choices(), value=AUTOMATIC, label="Ratios", elem_id=elem_id("ratios"),
                 info="Automatic takes what your library has for this model, steps, CFG and "
-                     "schedule; without any, a guess at the last one, or UniPC.",
+                     "schedule; without any, a guess at that of the last step, or UniPC.",
             )  # fmt: skip
             create_refresh_button(
                 choice, lambda: None, lambda: {"choices": choices()}, elem_id("refresh")

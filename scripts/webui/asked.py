@@ -101,10 +101,14 @@ def asked_in(
     """
     words = {word.strip() for word in more.split(",")} if choice == TYPED else set()
     entry = get_solver(solver)
-    # A field that the run does not use may be empty.
+    # A field that the run does not use may be empty; an axis or typed words may use what is in it.
     if entry.kind != "adaptive":
-        rtol, atol, max_calls = Tolerance.rtol, Tolerance.atol, Tolerance.max_calls
-    if langevin_steps == 0:
+        own = {"rtol": rtol, "atol": atol, "max_calls": max_calls}
+        rtol, atol, max_calls = (
+            getattr(Tolerance, field) if value in (None, "") else value
+            for field, value in own.items()
+        )
+    if langevin_steps == 0 and langevin_snr in (None, ""):
         langevin_snr = Langevin.snr
     asked = Asked(
         solver=entry.name,

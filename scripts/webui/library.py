@@ -8,8 +8,7 @@ from pathlib import Path
 from modules import paths, shared
 
 from ...ratios import CPR, RatioSchedule
-from ...ratios.files import SUFFIX
-from ...ratios.library import Library
+from ...ratios.library import Library, files_below
 from ...ratios.lookup import Entry
 
 FOLDER = "DC-Ratios"
@@ -31,8 +30,7 @@ def names() -> list[str]:
     host could not be sent with it.
     """
     root = folder()
-    found = (path for path in root.rglob(f"*{SUFFIX}") if path.is_file())
-    names = (path.relative_to(root).as_posix() for path in found)
+    names = (path.relative_to(root).as_posix() for path in files_below(root))
     return sorted((name for name in names if _is_text(name)), key=str.lower)
 
 

@@ -80,7 +80,8 @@ def start(*values: Any) -> Iterator[tuple[Any, ...]]:
         report = "\n\n".join(map(describe, work.result))
         learned = [one for one in work.curves if one.learned is not None]
         figure = steps_figure(learned) if learned else ratio_figure(work.curves)
-    yield _bar(share, work.message), report, figure
+    after = "" if free else "; yours was not begun: press Calibrate again"
+    yield _bar(share, f"{work.message}{after}"), report, figure
 
 
 def stop() -> None:
@@ -124,12 +125,13 @@ def _calibrate_page() -> None:
                 steps = gr.Textbox(
                     "8",
                     **_named("steps", "Step counts"),
-                    info="Several, such as 5, 6, 8, 10,",
+                    info="Such as 8, or several: 5, 6, 8, 10",
                 )
                 cfgs = gr.Textbox(
                     "7",
                     **_named("cfgs", "CFG scales"),
-                    info="make a CPR for all in between, at quality paper or schedule.",
+                    info="Such as 7, or several: 2, 4, 7. Several of either make a CPR, at quality "
+                    "paper or schedule.",
                 )
             scheduler = gr.Dropdown(
                 labels,

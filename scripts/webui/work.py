@@ -13,8 +13,10 @@ from modules import call_queue, shared
 from ...ratios import CPR, CPR_QUALITIES, QUALITIES, RatioSchedule, fit_cpr
 from ...ratios.files import save_once
 from ...ratios.library import LONGEST, path_in, usable_name
+from ...ratios.qualities import check_counts
 from ...ratios.text import duration
 from ...solvers import get_solver
+from ...solvers.choices import check_one_of
 from . import library
 from .calibrating import Job, run
 from .typed import CORRECTOR
@@ -68,7 +70,9 @@ class Work:
             path, there = save_once(result, path)
             self.result = [result]
             saved = f"{path.name} is the same already" if there else f"saved as {path.name}"
-            self.message = f"{saved}; the next image uses it"
+            acts = any(one.active for one in found)
+            use = "the next image uses it" if acts else "it gained nothing, so images stay plain"
+            self.message = f"{saved}; {use}"
         except Exception as error:
             log.exception("DC-Solver: the calibration failed")
             self.message = f"failed: {error}"
@@ -141,10 +145,13 @@ def job_of(
     lines = tuple(line.strip() for line in prompts.splitlines() if line.strip())
     if not lines:
         raise ValueError("prompts: expected one or more, one a line.")
-    counts = tuple(dict.fromkeys(int(n) for n in _numbers("steps", steps, 3, 1000)))
+    wished = _numbers("steps", steps, 1, 1000)
+    if any(count % 1 for count in wished):
+        raise ValueError(f"steps: expected whole numbers such as 5, 8; got {steps[:40]!r}.")
+    counts = tuple(dict.fromkeys(int(count) for count in wished))
     scales = tuple(dict.fromkeys(_numbers("CFG", cfgs, 0, 100)))
-    if quality not in QUALITIES:
-        raise ValueError(f"quality: expected one of {', '.join(QUALITIES)}, got {quality!r}.")
+    check_one_of("quality", quality, QUALITIES)
+    check_counts("steps", counts, quality=quality)
     if len(counts) * len(scales) > 32:
         raise ValueError("steps, CFG: expected at most 32 pairs of the two.")
     job = Job(

@@ -388,6 +388,47 @@ def test_what_a_node_told_stays_when_its_workflow_is_saved(front: Front) -> None
     front.until("dc.told('DCSolverSampler') === 'ratios 1.000 1.120'")
 
 
+def test_what_a_run_puts_out_goes_to_the_workflow_that_was_queued(front: Front) -> None:
+    """Not to a copy of it, whose nodes have the same numbers, that is open by then."""
+    front.start()
+    nodes = ("DCSolverCalibrate", "DCSolverSampler")
+    new = "".join(f"dc.add('{kind}', {40 + 500 * k}, 20);" for k, kind in enumerate(nodes))
+    front.js(f"dc.open(() => {{ app.graph.id = crypto.randomUUID(); {new} }})")
+    front.js("dc.accept('run 1')")
+    front.js("app.queuePrompt(0)")
+    calibrate, sampler = (front.js(f"dc.node('{kind}').id") for kind in nodes)
+    graph = front.js("app.graph.id")
+    front.js("dc.reopen()")
+    assert front.js("app.graph.id") == graph
+    front.js("dc.event('execution_start', { prompt_id: 'run 1' })")
+    output = "{ text: ['calibrated'], dc_curve: [{ ratios: [1, 1, 1.2] }] }"
+    done = f"node: '{calibrate}', display_node: '{calibrate}', output: {output}"
+    front.js(f"dc.event('executed', {{ prompt_id: 'run 1', {done} }})")
+    ratios = f"node: '{sampler}', text: 'ratios 1 1 1.2', passing: false, graph: '{graph}'"
+    front.js(f"dc.event('dc_solver.text', {{ {ratios} }})")
+    front.js("dc.event('execution_success', { prompt_id: 'run 1' })")
+    front.page.wait_for_timeout(300)
+    assert [front.js(f"dc.told('{kind}')") for kind in nodes] == ["", ""]
+    front.js("app.extensionManager.command.execute('Workspace.PreviousOpenedWorkflow')")
+    front.until("dc.told('DCSolverCalibrate') === 'calibrated'")
+    front.until("dc.told('DCSolverSampler') === 'ratios 1 1 1.2'")
+    assert front.drawn("DCSolverCalibrate")["values"] == [1, 1, 1.2]
+
+
+def test_a_file_opened_anew_does_not_tell_of_the_runs_of_another(front: Front) -> None:
+    """Such as an image of yesterday's, which has the workflow and so its id in it."""
+    front.start()
+    front.js("dc.open(() => { app.graph.id = crypto.randomUUID(); dc.add('DCSolverKSampler') })")
+    front.js("dc.node('DCSolverKSampler').onExecuted({ text: ['ratios of today'] })")
+    front.until("dc.told('DCSolverKSampler') === 'ratios of today'")
+    front.js("dc.again()")
+    front.until("dc.told('DCSolverKSampler') === 'ratios of today'")
+    graph = front.js("app.graph.id")
+    front.js("dc.reopen()")
+    front.page.wait_for_timeout(300)
+    assert front.js("app.graph.id") == graph and front.js("dc.told('DCSolverKSampler')") == ""
+
+
 def test_a_template_opened_twice_is_two_workflows(front: Front) -> None:
     """What one run told must not stand in a template that is opened anew."""
     front.start()

@@ -182,7 +182,10 @@ def test_a_picture_that_fails_loses_no_calibration(comfy: ComfyServer) -> None:
     graph["see"] = node("PreviewImage", images=["cal", 3])
     shown = comfy.run(graph)
     assert (comfy.library / "kept.safetensors").is_file()
-    assert shown["cal"]["images"] == [] and shown["cal"]["text"] and "see" not in shown
+    assert shown["cal"]["images"] == [] and "see" not in shown
+    (text,) = shown["cal"]["text"]
+    assert text.startswith("No picture: ") and "expected 16 channels, got 4" in text
+    assert "DC-Solver ratios: " in text
     assert "expected 16 channels, got 4" in comfy.log.read_text(encoding="utf-8")
 
 
@@ -191,6 +194,12 @@ def test_without_a_vae_the_comparison_says_what_it_needs(comfy: ComfyServer) -> 
     graph["save"] = node("SaveImage", images=["cal", 3], filename_prefix="none")
     shown = comfy.run(graph)
     assert "save" not in shown and not shown["cal"]["images"]
+    assert shown["cal"]["text"][0].startswith("DC-Solver ratios: ")
+    graph["cal"]["inputs"].update(check_seeds=0, vae=["vae", 0])
+    graph["vae"] = node("EmojiVae", codec="emoji_codec.safetensors")
+    shown = comfy.run(graph)
+    assert "save" not in shown and not shown["cal"]["images"]
+    assert shown["cal"]["text"][0].startswith("No picture: a comparison needs check_seeds of 1")
 
 
 def test_a_changed_downstream_node_does_not_calibrate_again(comfy: ComfyServer) -> None:

@@ -4,7 +4,7 @@
 
 Makes an environment for each corner in FOLDER (kept: a second time nothing is installed), with the
 Pythons found on the path or in pyenv, and runs the tests there.  A corner whose Python is missing,
-or for which the registry serves no wheels, is told and left out.  Ends with status 1 where tests
+or for which there are no wheels, is told and left out.  Ends with status 1 where tests
 fail.
 """
 

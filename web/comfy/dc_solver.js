@@ -5,7 +5,7 @@ import { app } from "../../scripts/app.js";
 import { forgetAnswers } from "./answers.js";
 import { keepBoxesUpToDate } from "./box.js";
 import { addCurve } from "./curve.js";
-import { finished, followRuns } from "./running.js";
+import { finished, followRuns, isOurs, told } from "./running.js";
 import { panelCommands, panelMenu, panelSettings } from "./panel.js";
 import { keepQualityLast, showQuality } from "./quality.js";
 import { followSubgraphs, keyOf, kindOf, rememberRun } from "./source.js";
@@ -31,16 +31,17 @@ app.registerExtension({
     const { onExecuted } = nodeType.prototype;
     nodeType.prototype.onExecuted = function (shown) {
       onExecuted?.apply(this, arguments);
+      if (!isOurs()) {
+        // ComfyUI gives it to the node of the same number in whatever workflow is open by now.
+        delete app.nodeOutputs?.[keyOf(this)];
+        return;
+      }
       if (shown?.images?.length) dropPreview(this);
-      if (shown?.dc_cpr) rememberRun(this, { cpr: shown.dc_cpr[0] });
-      if (shown?.dc_run) rememberRun(this, shown.dc_run[0]);
-      if (shown?.dc_curve) rememberRun(this, { curve: shown.dc_curve[0] });
+      const found = told(shown);
+      if (Object.keys(found).length) rememberRun(this, found);
       if (!showsText(this)) return;
       finished(this);
-      if (!shown?.text) return;
-      const text = shown.text.join("\n");
-      rememberRun(this, { text });
-      showText(this, text);
+      if (found.text !== undefined) showText(this, found.text);
     };
   },
   nodeCreated(node) {

@@ -36,7 +36,7 @@ async function openPanel() {
   } else if (await mayRun(address)) {
     window.open(address, "_blank", "noopener");
   } else {
-    tell("info", say("The panel is not running. To start it, in the folder of this pack: python3 dev.py panel; or python -m pip install gradio, then python . panel"));
+    tell("info", say("The panel is not running. To start it, in the folder of this pack: python -m pip install gradio, then python . panel"));
   }
 }
 

@@ -9,7 +9,8 @@ export function letScroll(element) {
   element.addEventListener("pointerenter", mark);
   new MutationObserver(mark).observe(element, { childList: true });
   element.addEventListener("wheel", (event) => {
-    if (element.dataset.captureWheel !== "true") app.canvas.processMouseWheel(event);
+    const scrolls = element.dataset.captureWheel === "true" && !event.ctrlKey && !event.metaKey;
+    if (!scrolls) app.canvas.processMouseWheel(event); // a pinch, which has ctrlKey, too
     event.stopPropagation();
   });
 }

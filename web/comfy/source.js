@@ -9,47 +9,66 @@ const BYPASSED = 4;
 const STORED = "dc_solver.runs";
 const MOST_RUNS = 64;
 
-// What nodes told when they last ran.  Undo and reload make new nodes, so it is kept by their place.
-const runs = stored();
+// What nodes told when they last ran, the newest last.  Undo and reload make new nodes, so it is kept
+// by their workflow and their place in it.
+let runs = stored();
 
 // The instance through which each subgraph was last entered: two of them may differ in values.
 const entered = new WeakMap();
 
 export const rootGraph = () => app.rootGraph ?? app.graph;
 
-// The id of a workflow stays when it is first saved, and in a duplicate.  Some have only zeros.
-function workflow() {
+const workflows = () => app.extensionManager?.workflow;
+
+// The workflow that is open.  Some ids have only zeros.
+export function workflow() {
   const { id } = rootGraph();
-  return id && /[1-9a-f]/.test(id) ? id : app.extensionManager?.workflow?.activeWorkflow?.path;
+  return { id: /[1-9a-f]/.test(id ?? "") ? id : null, path: workflows()?.activeWorkflow?.path };
 }
 
-const placeOf = (node) => [workflow(), node.graph?.id, node.id, kindOf(node)].join(":");
+// Whether a workflow is the open one.  Its id stays when it is saved or renamed, which leaves nothing
+// under its path; a copy, and a file of it that is opened anew, have the id as well.
+export function isOpen({ id, path }) {
+  const open = workflow();
+  if (path === open.path) return true;
+  return Boolean(id) && id === open.id && workflows()?.getWorkflowByPath?.(path)?.path !== path;
+}
+
+// Where a node is in a workflow: its graph, its number there and its kind.
+export const placeOf = (graph, id, kind) => [graph, id, kind].join(":");
+const placeOfNode = (node) => placeOf(node.graph?.id, node.id, kindOf(node));
 
 // What ComfyUI keeps of a node under keys of its own: its id, within a subgraph after that one's.
 export const keyOf = ({ graph, id }) => (!graph || graph === rootGraph() ? id : `${graph.id}:${id}`);
 
 function stored() {
   try {
-    return new Map(JSON.parse(sessionStorage.getItem(STORED)) ?? []);
+    return JSON.parse(sessionStorage.getItem(STORED)).filter(({ place }) => place);
   } catch {
-    return new Map(); // not ours
+    return []; // none, or not ours
   }
 }
 
-// Adds to what is known of the node's last run.
-export function rememberRun(node, shown) {
-  const known = lastRun(node);
-  runs.delete(placeOf(node));
-  runs.set(placeOf(node), { ...known, ...shown });
-  if (runs.size > MOST_RUNS) runs.delete(runs.keys().next().value);
+// Adds to what is known of the last run of a node in some workflow.
+export function rememberRunAt(from, place, shown) {
+  const known = runs.findLast((run) => run.place === place && run.path === from.path);
+  const run = { id: from.id, path: from.path, place, shown: { ...known?.shown, ...shown } };
+  runs = [...runs.filter((other) => other !== known), run].slice(-MOST_RUNS);
   try {
-    sessionStorage.setItem(STORED, JSON.stringify([...runs]));
+    sessionStorage.setItem(STORED, JSON.stringify(runs));
   } catch {
     // The browser's store is full: only a reload of the page forgets it then.
   }
 }
 
-export const lastRun = (node) => runs.get(placeOf(node));
+export function rememberRun(node, shown) {
+  rememberRunAt(workflow(), placeOfNode(node), { ...lastRun(node), ...shown });
+}
+
+export function lastRun(node) {
+  const place = placeOfNode(node);
+  return runs.findLast((run) => run.place === place && isOpen(run))?.shown;
+}
 
 export function followSubgraphs() {
   app.canvas.canvas.addEventListener("subgraph-opened", ({ detail }) => {

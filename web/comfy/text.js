@@ -39,7 +39,7 @@ class TextBox extends Box {
     super.update();
     if (this.told || !this.loaded) return;
     const kept = app.nodeOutputs?.[keyOf(this.node)]?.text?.join("\n");
-    const text = kept ?? lastRun(this.node)?.text;
+    const text = lastRun(this.node)?.text ?? kept;
     if (text) this.show(text);
   }
 

@@ -6,15 +6,14 @@ through :func:`path_in`.  Nothing is replaced.
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from ...ratios import CPR, RatioFileError, RatioSchedule, import_official, load
 from ...ratios.files import MOST_BYTES, SUFFIX, save_new
-from ...ratios.library import Library, path_in
+from ...ratios.library import Library, files_below, path_in
 from ...ratios.writing import move
 from .words import day, gain, origin, plain, purpose, unbroken
 
@@ -154,25 +153,16 @@ class Shelf:
 def _files(root: Path) -> Iterator[tuple[str, tuple[Path, tuple[int, int]]]]:
     """Names, paths and stamps of the calibrations below a folder; nothing where there is none."""
     taken: set[str] = set()
-    for folder, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for file in sorted(names):
-            path = Path(folder) / file
-            if not file.endswith(SUFFIX) or file.startswith("."):
-                continue
-            try:
-                status = path.stat()
-            except OSError:
-                continue
-            if not stat.S_ISREG(status.st_mode):
-                continue
-            name = plain(path.relative_to(root).as_posix(), 400)
-            while name in taken:
-                name += "'"
-            taken.add(name)
-            yield name, (path, (status.st_mtime_ns, status.st_size))
-            if len(taken) == MOST_FILES:
-                return
+    for path in islice(files_below(root), MOST_FILES):
+        try:
+            status = path.stat()
+        except OSError:  # gone since
+            continue
+        name = plain(path.relative_to(root).as_posix(), 400)
+        while name in taken:
+            name += "'"
+        taken.add(name)
+        yield name, (path, (status.st_mtime_ns, status.st_size))
 
 
 def _path(folder: Path, name: str) -> Path:
