@@ -119,6 +119,17 @@ def _calibrate_page() -> None:
                      "hold for any prompt.",
             )  # fmt: skip
             negative = gr.Textbox("", lines=1, **_named("negative", "Negative prompt"))
+            quality = gr.Radio(
+                list(QUALITIES),
+                value="paper",
+                **_named("quality", "Quality"),
+                info=_QUALITIES,
+            )
+            name = gr.Textbox(
+                "",
+                **_named("name", "File name"),
+                info="Empty: the model and the settings.",
+            )
         with gr.Column(scale=2):
             with gr.Row():
                 # The host keeps defaults by label: those of the library's sliders are taken.
@@ -160,17 +171,6 @@ def _calibrate_page() -> None:
                     **_named("corrector", "Its corrector"),
                     info="As in the accordion.",
                 )
-            quality = gr.Radio(
-                list(QUALITIES),
-                value="paper",
-                **_named("quality", "Quality"),
-                info=_QUALITIES,
-            )
-            name = gr.Textbox(
-                "",
-                **_named("name", "File name"),
-                info="Empty: the model and the settings.",
-            )
     with gr.Row():
         go = gr.Button("Calibrate", variant="primary", elem_id="dc_solver_calibrate")
         halt = gr.Button("Interrupt", elem_id="dc_solver_interrupt")
