@@ -287,9 +287,9 @@ def _check_tournament(settings: Settings) -> None:
     for name, value in choosing(settings_of(settings)).items():
         if value != own[name]:
             raise ValueError(
-                f"{name}: expected {own[name]} with quality tournament, which chooses the solver "
-                f"and its settings by itself and serves runs of dc_solver, got {value}; set it "
-                "back, or take another quality."
+                f"{name}: expected {own[name]} with quality tournament, got {value}; it tries the "
+                "solvers by itself, and its result is for runs of dc_solver. Set it back, or take "
+                "another quality."
             )
 
 

@@ -47,6 +47,8 @@ def describe_ratios(schedule: RatioSchedule) -> str:
         f"solver: {schedule.solver} order {schedule.order}{variant}{corrected}, K = "
         f"{schedule.dc_order} in {schedule.variable}"
     )
+    if schedule.chose_solver:
+        lines.append("to use it sample with dc_solver, which takes this solver by itself")
     lines += [f"note: {note}" for note in schedule.notes]
     return "\n".join(lines)
 

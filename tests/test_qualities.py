@@ -375,12 +375,14 @@ def test_a_tournaments_gain_is_named_against_the_solver_that_it_was_measured_aga
                       errors_dpmpp_2m=(2.0, 2.0), verdict="better"),
     )  # fmt: skip
     assert "of UniPC" in describe_ratios(found)
+    assert "to use it sample with dc_solver" in describe_ratios(found)
+    assert "to use it" not in describe_ratios(replace(found, quality="paper"))
 
 
 @pytest.mark.parametrize(
     ("own", "told"),
     [
-        ({"solver": "ddim"}, "solver: expected dc_solver with quality tournament.* got ddim; set"),
+        ({"solver": "ddim"}, "solver: expected dc_solver with quality tournament, got ddim; it"),
         ({"order": 3}, "order: expected 2 with quality tournament"),
         ({"corrector": False}, "corrector: expected None with quality tournament"),
     ],
