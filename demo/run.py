@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
 from ..ratios import RatioSchedule, fit_cpr, save
@@ -54,7 +55,7 @@ def run_demo(
     data = points(range(HELD_OUT_FROM, HELD_OUT_FROM + images))
     rows = []
     calls = len(experiment.truth_sigmas()) - 1 + sum(STEPS) * (len(PLAIN) + 2 + len(OTHERS))
-    calls += STEPS[0]
+    calls += STEPS[0]  # of quality full
     with tqdm(total=calls, desc="sampling held-out seeds".ljust(28), disable=quiet) as bar:
         truth = experiment.truth(data, bar.update)
         for k, steps in enumerate(STEPS):
@@ -71,7 +72,7 @@ def run_demo(
         moved = experiment.row("DC-Solver, full", STEPS[0], data, truth, bar.update, ratios=full)
     print(f"\nemoji_{kind}, CFG {cfg:g}, scheduler {scheduler}, {images} held-out seeds")
     print_table(rows)
-    base = {row.steps: row.errors for row in rows if row.solver == BASE}
+    base = base_errors(rows)
     gained = compare(moved.errors, base[STEPS[0]])
     print(
         f"{moved.solver}: {gained.geometric_mean:.2f} of {BASE}'s error at {STEPS[0]} steps "
@@ -97,7 +98,7 @@ def run_demo(
         truth[:_PICTURES],
         BASE,
         sheet,
-        f"{STEPS[0]} steps at CFG {cfg:g}: distance to the reference, {BASE} = 100%",
+        f"{STEPS[0]} steps at CFG {cfg:g}: error against the reference, {BASE} = 100%",
     )
     plot = output / "ratios.png"
     labels = [f"{schedule.steps} steps" for schedule in found]
@@ -123,9 +124,14 @@ def progress_bar(label: str, quiet: bool = False) -> Iterator[Callable[[int, int
         yield progress
 
 
+def base_errors(rows: list[Row]) -> dict[int, torch.Tensor]:
+    """The errors of what everything is compared with, by step count."""
+    return {row.steps: row.errors for row in rows if row.solver == BASE}
+
+
 def print_table(rows: list[Row]) -> None:
     """Errors over those of UniPC on the same sigmas, a column a step count."""
-    base = {row.steps: row.errors for row in rows if row.solver == BASE}
+    base = base_errors(rows)
     figures = {
         solver: [compare(row.errors, base[row.steps]) for row in rows if row.solver == solver]
         for solver in dict.fromkeys(row.solver for row in rows)

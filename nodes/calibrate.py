@@ -24,7 +24,7 @@ from .options import (
     solver_settings,
     steps,
 )
-from .plotting import Pictures, plot
+from .plotting import Pictures, below_why, plot
 
 #: Qualities that choose among the host's schedules.
 _CHOOSE_SCHEDULE = ("tournament", "full")
@@ -119,7 +119,7 @@ class DCSolverCalibrate:
         compared = pictures.compare([found])
         shown = {
             "images": compared.previews,
-            "text": [compared.above(report)],
+            "text": [below_why(report, compared, curve)],
             "dc_curve": [{"ratios": found.ratios, "dc_order": found.dc_order,
                           "steps": found.steps, "cfg": found.cfg, "learned": found.moves_steps,
                           "sigmas": found.sigmas_to_run, "given": found.sigmas}],

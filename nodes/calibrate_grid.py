@@ -22,7 +22,7 @@ from .options import (
     search_settings,
     solver_settings,
 )
-from .plotting import Pictures, plot
+from .plotting import Pictures, below_why, plot
 
 _MOST, _LARGEST = 32, 1000
 
@@ -129,7 +129,7 @@ class DCSolverCalibrateGrid:
         compared = pictures.compare(found)
         shown = {
             "images": [*curves.previews, *compared.previews],
-            "text": [(compared if compared.why else curves).above(report)],
+            "text": [below_why(report, compared, curves)],
             "dc_cpr": [tokens.remember(cpr)],
         }
         return {"ui": shown, "result": (cpr, curves.image, report, compared.image)}

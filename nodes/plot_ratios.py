@@ -6,7 +6,7 @@ from typing import Any
 
 from ..ratios.text import describe_ratios
 from .options import CATEGORY
-from .plotting import plot
+from .plotting import below_why, plot
 
 
 class DCSolverPlotRatios:
@@ -33,5 +33,5 @@ class DCSolverPlotRatios:
         schedules = [ratios, *(others[name] for name in sorted(others) if others[name] is not None)]
         shown = plot(schedules)
         report = "\n\n".join(describe_ratios(schedule) for schedule in schedules)
-        text = shown.above(report)
+        text = below_why(report, shown)
         return {"ui": {"images": shown.previews, "text": [text]}, "result": (shown.image, report)}

@@ -29,9 +29,11 @@ class Shown(NamedTuple):
     image: Any
     why: str = ""
 
-    def above(self, text: str) -> str:
-        """A text of the node, and before it why there is no picture."""
-        return f"No picture: {self.why}\n\n{text}" if self.why else text
+
+def below_why(text: str, *pictures: Shown) -> str:
+    """A text of the node, and before it why there is no picture where one of them failed."""
+    why = next((shown.why for shown in pictures if shown.why), "")
+    return f"No picture: {why}\n\n{text}" if why else text
 
 
 def plot(schedules: Sequence[RatioSchedule], title: str = "Compensation ratios") -> Shown:

@@ -72,9 +72,10 @@ def save_once(obj: RatioSchedule | CPR, path: str | os.PathLike[str]) -> tuple[P
     and whether it did: it is then the newest of the folder, which comes first where several fit.
     What the reference cost may differ, as it may have been run before."""
     to_record(obj)  # refuses what is neither
+    wanted = _but_for_costs(obj)
     for there in named(Path(path)):
         with contextlib.suppress(RatioFileError, OSError):
-            if _but_for_costs(load(there)) == _but_for_costs(obj):
+            if _but_for_costs(load(there)) == wanted:
                 with contextlib.suppress(OSError):  # somebody else's, or a disk without times
                     os.utime(there)
                 return there, True

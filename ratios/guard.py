@@ -80,7 +80,7 @@ def checked(cell: Cell, result: RatioSchedule) -> RatioSchedule:
     if better:
         return replace(result, report=report)
     what = "the learned steps" if result.learned is not None else "compensation"
-    if not result.acts:
+    if result.chose_solver and not result.acts:
         what = "the solver that was chosen"
     seeds = "check seeds" if gain is None or gain >= 1.0 else "check and search seeds together"
     return replace(

@@ -429,3 +429,13 @@ def test_a_solver_that_won_alone_and_failed_is_told_as_what_did_not_help(
     assert found.notes == ("the solver that was chosen did not help on the check seeds: the ratios "
                            "stay 1",)  # fmt: skip
     assert "not better than UniPC, so the ratios stay 1\n" in describe_ratios(found)
+
+
+def test_ratios_that_come_out_at_1_are_told_as_compensation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(SEARCHES, "paper", lambda cell: Found(cell.task.settings, (1.0,) * 4))
+    found = calibrate(
+        Mixture(), points("vp", 6), GRIDS["vp"][-5:], schedule=schedule_of("vp"), check=3
+    )
+    assert found.notes == ("compensation did not help on the check seeds: the ratios stay 1",)

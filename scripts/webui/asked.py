@@ -103,13 +103,11 @@ def asked_in(
     entry = get_solver(solver)
     # A field that the run does not use may be empty; an axis or typed words may use what is in it.
     if entry.kind != "adaptive":
-        own = {"rtol": rtol, "atol": atol, "max_calls": max_calls}
-        rtol, atol, max_calls = (
-            getattr(Tolerance, field) if value in (None, "") else value
-            for field, value in own.items()
-        )
-    if langevin_steps == 0 and langevin_snr in (None, ""):
-        langevin_snr = Langevin.snr
+        rtol = _filled(rtol, Tolerance.rtol)
+        atol = _filled(atol, Tolerance.atol)
+        max_calls = _filled(max_calls, Tolerance.max_calls)
+    if langevin_steps == 0:
+        langevin_snr = _filled(langevin_snr, Langevin.snr)
     asked = Asked(
         solver=entry.name,
         order=int(order),
@@ -135,6 +133,11 @@ def asked_in(
     if choice == TYPED:
         return replace(asked, passes=parse_typed(typed))
     return replace(asked, file=choice)
+
+
+def _filled(value: Any, default: Any) -> Any:
+    """What is in a field, where it is not empty."""
+    return default if value in (None, "") else value
 
 
 def _number(field: str, value: Any) -> float:

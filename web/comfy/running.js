@@ -55,9 +55,10 @@ export function told(output) {
 function keep(run, id, shown) {
   const kind = run?.nodes?.[id]?.class_type;
   if (!kind?.startsWith("DCSolver") || isOpen(run)) return;
-  const [last, ...hosts] = String(id).split(":").reverse();
+  const hosts = String(id).split(":");
+  const last = hosts.pop();
   let graph = run.graph;
-  for (const host of hosts.reverse()) {
+  for (const host of hosts) {
     const { type } = graph?.nodes?.find((node) => String(node.id) === host) ?? {};
     graph = run.graph.definitions?.subgraphs?.find((other) => other.id === type);
   }

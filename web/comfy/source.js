@@ -26,13 +26,14 @@ export function workflow() {
   return { id: /[1-9a-f]/.test(id ?? "") ? id : null, path: workflows()?.activeWorkflow?.path };
 }
 
-// Whether a workflow is the open one.  Its id stays when it is saved or renamed, which leaves nothing
-// under its path; a copy, and a file of it that is opened anew, have the id as well.
-export function isOpen({ id, path }) {
-  const open = workflow();
-  if (path === open.path) return true;
-  return Boolean(id) && id === open.id && workflows()?.getWorkflowByPath?.(path)?.path !== path;
+// Whether what was one workflow is another now.  Its id stays when it is saved or renamed, which leaves
+// nothing under its path; a copy, and a file of it that is opened anew, have the id as well.
+function became({ id, path }, now) {
+  if (path === now.path) return true;
+  return Boolean(id) && id === now.id && workflows()?.getWorkflowByPath?.(path)?.path !== path;
 }
+
+export const isOpen = (known) => became(known, workflow());
 
 // Where a node is in a workflow: its graph, its number there and its kind.
 export const placeOf = (graph, id, kind) => [graph, id, kind].join(":");
@@ -51,7 +52,7 @@ function stored() {
 
 // Adds to what is known of the last run of a node in some workflow.
 export function rememberRunAt(from, place, shown) {
-  const known = runs.findLast((run) => run.place === place && run.path === from.path);
+  const known = runAt(from, place);
   const run = { id: from.id, path: from.path, place, shown: { ...known?.shown, ...shown } };
   runs = [...runs.filter((other) => other !== known), run].slice(-MOST_RUNS);
   try {
@@ -61,14 +62,10 @@ export function rememberRunAt(from, place, shown) {
   }
 }
 
-export function rememberRun(node, shown) {
-  rememberRunAt(workflow(), placeOfNode(node), { ...lastRun(node), ...shown });
-}
+const runAt = (from, place) => runs.findLast((run) => run.place === place && became(run, from));
 
-export function lastRun(node) {
-  const place = placeOfNode(node);
-  return runs.findLast((run) => run.place === place && isOpen(run))?.shown;
-}
+export const rememberRun = (node, shown) => rememberRunAt(workflow(), placeOfNode(node), shown);
+export const lastRun = (node) => runAt(workflow(), placeOfNode(node))?.shown;
 
 export function followSubgraphs() {
   app.canvas.canvas.addEventListener("subgraph-opened", ({ detail }) => {
